@@ -1,0 +1,1 @@
+"""Arriero: agents that call tools, for the Llama family on vLLM."""

@@ -1,0 +1,79 @@
+"""Text to ids and back, with content always encoded as ordinary text."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+import tokenizers
+
+from arriero.prompts.errors import VocabularyMismatch
+
+
+class Tokenizer:
+    """A Hugging Face `tokenizer.json`, read so that text which spells a special token stays text.
+
+    Args:
+        backend: The loaded tokenizer. It is switched to encode special tokens as ordinary text.
+
+    Example:
+        >>> from arriero.models import DEMO
+        >>> tokenizer = Tokenizer.from_folder(DEMO)
+        >>> tokenizer.special_id("<|eot_id|>") in tokenizer.encode("<|eot_id|>")
+        False
+    """
+
+    def __init__(self, backend: tokenizers.Tokenizer) -> None:
+        backend.encode_special_tokens = True
+        self._backend = backend
+        self.special_ids: Mapping[str, int] = MappingProxyType(
+            {token.content: id_ for id_, token in backend.get_added_tokens_decoder().items() if token.special}
+        )
+        """Special tokens and their ids."""
+
+    @classmethod
+    def from_folder(cls, folder: str | Path) -> "Tokenizer":
+        """Read `tokenizer.json` of a model folder.
+
+        Args:
+            folder: The folder, or the file itself.
+
+        Returns:
+            The tokenizer.
+
+        Raises:
+            VocabularyMismatch: There is no readable `tokenizer.json`.
+        """
+        path = Path(folder)
+        path = path / "tokenizer.json" if path.is_dir() else path
+        if not path.is_file():
+            raise VocabularyMismatch(f"no tokenizer at {path}: give a model folder that holds tokenizer.json")
+        try:
+            return cls(tokenizers.Tokenizer.from_file(str(path)))
+        except Exception as error:  # the Rust side raises bare Exception
+            raise VocabularyMismatch(f"{path} is not a readable tokenizer.json: {error}") from error
+
+    @property
+    def size(self) -> int:
+        """Number of ids, special ones included."""
+        return self._backend.get_vocab_size(with_added_tokens=True)
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of ordinary text. Never yields a special id, whatever the text spells."""
+        return self._backend.encode(text, add_special_tokens=False).ids if text else []
+
+    def special_id(self, token: str) -> int:
+        """Id of one special token.
+
+        Raises:
+            VocabularyMismatch: The vocabulary has no such special token.
+        """
+        try:
+            return self.special_ids[token]
+        except KeyError:
+            raise VocabularyMismatch(
+                f"the vocabulary has no special token {token}: use the tokenizer of a model that speaks this dialect"
+            ) from None
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids, special tokens spelled out. Bytes that are not UTF-8 become U+FFFD."""
+        return self._backend.decode(list(ids), skip_special_tokens=False)

@@ -1,0 +1,1 @@
+"""The API layer: engines, shields, the turn loop, the event log, the server."""

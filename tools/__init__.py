@@ -1,0 +1,1 @@
+"""What an agent can do: `@tool`, the registry, search, code, retrieval."""
