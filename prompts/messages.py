@@ -1,6 +1,7 @@
 """What a conversation is made of."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -49,14 +50,16 @@ class Message:
         """Read a message in the OpenAI shape, or with bare `{"name", "arguments"}` calls.
 
         Args:
-            raw: `{"role", "content", "tool_calls"?, "end"?}`; role `ipython` is read as `tool`.
+            raw: `{"role", "content", "tool_calls"?, "end"?}`; role `ipython` is read as `tool`. Arguments in
+                the OpenAI shape are JSON text and are decoded; bare calls give them as an object.
             index: Position in the conversation, for the error's text.
 
         Returns:
             The message.
 
         Raises:
-            InvalidMessage: The role is not one of the closed list, or the calls have another shape.
+            InvalidMessage: The role is not one of the closed list, the list of calls is empty, or the calls have
+                another shape.
 
         Example:
             >>> Message.from_dict({"role": "user", "content": "hello"}).content
@@ -65,12 +68,29 @@ class Message:
         role = "tool" if raw.get("role") == "ipython" else raw.get("role")
         if role not in get_args(Role):
             raise InvalidMessage(f"unknown role {role!r}; use one of {', '.join(get_args(Role))}", index=index)
-        calls: Sequence[Mapping[str, Any]] = raw.get("tool_calls") or ()
-        return cls(role, raw.get("content") or "", tuple(_call(c, index) for c in calls), raw.get("end"))
+        end = raw.get("end")
+        if end not in (None, "eom", "eot"):
+            raise InvalidMessage(f"unknown end {end!r}; use 'eom', 'eot' or leave it out", index=index)
+        calls = raw.get("tool_calls")
+        if calls is not None and (not isinstance(calls, list | tuple) or not calls):
+            raise InvalidMessage("'tool_calls' must hold a call; leave it out when there is none", index=index)
+        content = raw.get("content")
+        if content is None and (role != "tool" or "content" not in raw):
+            content = ""
+        return cls(role, content, tuple(_call(call, index) for call in calls or ()), end)
 
 
-def _call(raw: Mapping[str, Any], index: int | None) -> ToolCall:
-    body = raw.get("function", raw)
-    if not isinstance(body.get("name"), str):
-        raise InvalidMessage("a tool call needs a string 'name'", index=index)
-    return ToolCall(body["name"], body.get("arguments") or {}, raw.get("id") or "")
+def _call(raw: Any, index: int | None) -> ToolCall:
+    body = raw.get("function", raw) if isinstance(raw, Mapping) else None
+    if not isinstance(body, Mapping) or not isinstance(body.get("name"), str) or not body["name"]:
+        raise InvalidMessage("a tool call needs a non-empty string 'name'", index=index)
+    arguments = body.get("arguments")
+    if isinstance(arguments, str) and body is not raw:
+        # The OpenAI shape carries JSON text here; in the bare shape a string is the value itself.
+        try:
+            arguments = json.loads(arguments or "{}")
+        except (ValueError, RecursionError) as error:
+            raise InvalidMessage(f"arguments of {body['name']!r} are not JSON: {error}", index=index) from None
+        if not isinstance(arguments, dict):
+            raise InvalidMessage(f"arguments of {body['name']!r} must be a JSON object", index=index)
+    return ToolCall(body["name"], {} if arguments is None else arguments, str(raw.get("id") or ""))

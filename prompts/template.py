@@ -1,0 +1,162 @@
+"""Our Jinja templates, rendered to segments that keep content and scaffolding apart.
+
+A template prints nothing but its own text and what a marked filter returns: with autoescape as the taint mark and
+`finalize` as the guard, an unfiltered `{{ message.content }}` is an error, not a hole. The filters put content
+between two lone surrogates, which no valid Unicode text contains, so the rendered text splits back without escaping.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import jinja2
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from markupsafe import Markup
+
+from arriero.prompts.errors import InvalidMessage
+from arriero.prompts.prompt import Prompt, Segment
+
+HEADERS = MappingProxyType(
+    {
+        "system": Markup("system"),
+        "user": Markup("user"),
+        "assistant": Markup("assistant"),
+        "tool": Markup("ipython"),
+    }
+)
+"""The closed list of roles, and the name of each on the wire."""
+
+_OPEN, _CLOSE = "\ud800", "\udfff"
+_CONTENT = re.compile(f"{_OPEN}([^{_CLOSE}]*){_CLOSE}")
+_SPECIAL = re.compile(r"(<\|[a-z_]+\|>)")
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """Strict JSON as the published templates write it: keys in order, nothing but quotes and controls escaped.
+
+    Args:
+        value: What to write.
+        indent: Spaces for each level; None for one line.
+
+    Returns:
+        The text.
+
+    Raises:
+        InvalidMessage: The value is no strict JSON: NaN, infinity, a set, a key that is no string.
+
+    Example:
+        >>> json_text({"city": "Bogotá"})
+        '{"city": "Bogotá"}'
+    """
+    try:
+        return json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidMessage(
+            f"not writable as strict JSON ({error}): pass text, finite numbers, lists, dicts"
+        ) from None
+
+
+def content(text: Any) -> Markup:
+    """Mark text as content: it is written as it is, and never becomes a special token."""
+    if not isinstance(text, str):
+        raise InvalidMessage(f"content must be text here, not {type(text).__name__}: pass a string")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidMessage(f"a lone surrogate at character {error.start} is not valid Unicode: remove it") from None
+    return Markup(f"{_OPEN}{text}{_CLOSE}")
+
+
+def stripped(text: Any) -> Markup:
+    """Mark text as content, without the white space around it."""
+    return content(text.strip() if isinstance(text, str) else text)
+
+
+def result(value: Any) -> Markup:
+    """A tool result: JSON for text, lists and dicts, plain for the rest (FORMATS.md section 6)."""
+    if isinstance(value, str | list | dict):
+        return content(json_text(value))
+    json_text(value)
+    return content(str(value))
+
+
+def declaration(tool: Mapping[str, Any]) -> Markup:
+    """A tool's declaration: JSON with indent 4."""
+    return content(json_text(tool, indent=4))
+
+
+def _marked_only(value: Any) -> Markup:
+    if not isinstance(value, Markup):
+        raise jinja2.TemplateRuntimeError(f"a template printed {type(value).__name__} without a marked filter")
+    return value
+
+
+def _is_code(call: Any) -> bool:
+    return call.name == "code_interpreter" and list(call.arguments) == ["code"]
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    environment = ImmutableSandboxedEnvironment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        finalize=_marked_only,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.globals = {"headers": HEADERS}
+    environment.filters |= {
+        "content": content,
+        "stripped": stripped,
+        "json": lambda value: content(json_text(value)),
+        "result": result,
+        "declaration": declaration,
+    }
+    environment.tests["code"] = _is_code
+    return environment
+
+
+@lru_cache
+def _compiled(name: str) -> Callable[..., str]:
+    return _shared_environment().get_template(name).render
+
+
+@lru_cache
+def _shared_environment() -> ImmutableSandboxedEnvironment:
+    return _environment()
+
+
+@lru_cache(maxsize=512)
+def _scaffolding(text: str) -> tuple[Segment, ...]:
+    pieces = ((piece, bool(index % 2)) for index, piece in enumerate(_SPECIAL.split(text)))
+    return tuple(Segment(piece, "special" if special else "scaffolding") for piece, special in pieces if piece)
+
+
+def render(name: str, variables: Mapping[str, Any]) -> Prompt:
+    """Render a template of `templates/`.
+
+    Args:
+        name: File name.
+        variables: What the template reads.
+
+    Returns:
+        The prompt.
+
+    Raises:
+        InvalidMessage: A value is not what its filter takes.
+    """
+    segments: list[Segment] = []
+    for index, piece in enumerate(_CONTENT.split(_compiled(name)(variables))):
+        if index % 2 == 0:
+            segments.extend(_scaffolding(piece))
+        elif piece:
+            segments.append(Segment(piece, "content"))
+    return Prompt(tuple(segments))
+
+
+__all__: Sequence[str] = ["HEADERS", "content", "declaration", "json_text", "render", "result", "stripped"]
