@@ -1,1 +1,17 @@
 """What an agent can do: `@tool`, the registry, search, code, retrieval."""
+
+from arriero.tools.errors import ToolArgumentError, ToolDefinitionError, ToolError, ToolTimeout
+from arriero.tools.registry import Registry, ToolResult
+from arriero.tools.tool import FunctionTool, Tool, tool
+
+__all__ = [
+    "FunctionTool",
+    "Registry",
+    "Tool",
+    "ToolArgumentError",
+    "ToolDefinitionError",
+    "ToolError",
+    "ToolResult",
+    "ToolTimeout",
+    "tool",
+]

@@ -1,0 +1,226 @@
+"""Parameters of a Python function as JSON schema, and the check of a call's arguments against them."""
+
+import inspect
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from arriero.tools.errors import ToolArgumentError, ToolDefinitionError
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter, ValidationError
+
+_SHOWN_PROBLEMS = 5
+_KEY_ORDER = (
+    "type",
+    "description",
+    "enum",
+    "format",
+    "anyOf",
+    "oneOf",
+    "items",
+    "prefixItems",
+    "properties",
+    "required",
+)
+_UNUSED_KEYS = frozenset({"$defs", "title", "discriminator"})
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter of a function, with the adapter that checks its values."""
+
+    name: str
+    adapter: "TypeAdapter[Any]"
+    schema: Mapping[str, Any]
+    default: Any
+    positional_only: bool
+
+    @property
+    def required(self) -> bool:
+        """Whether a call must give it."""
+        return self.default is inspect.Parameter.empty
+
+
+def read_parameters(
+    function: Callable[..., object], tool: str, descriptions: Mapping[str, str]
+) -> tuple[Parameter, ...]:
+    """Describe every parameter of a function.
+
+    Args:
+        function: The function, with a type on each parameter.
+        tool: Name of the tool, for the error's text.
+        descriptions: What the docstring says about each parameter.
+
+    Returns:
+        The parameters, in order.
+
+    Raises:
+        ToolDefinitionError: A parameter has no type, or one that JSON cannot carry.
+    """
+    return tuple(
+        _read_parameter(function, tool, parameter, descriptions.get(parameter.name, ""))
+        for parameter in inspect.signature(function).parameters.values()
+    )
+
+
+def object_schema(parameters: tuple[Parameter, ...]) -> dict[str, Any]:
+    """The JSON schema of a call's arguments."""
+    return {
+        "type": "object",
+        "properties": {parameter.name: dict(parameter.schema) for parameter in parameters},
+        "required": [parameter.name for parameter in parameters if parameter.required],
+    }
+
+
+def check_arguments(
+    parameters: tuple[Parameter, ...], tool: str, arguments: Mapping[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """Turn the arguments of a call into Python values.
+
+    Args:
+        parameters: The function's parameters.
+        tool: Name of the tool, for the error's text.
+        arguments: The arguments as the model wrote them.
+
+    Returns:
+        Positional and keyword arguments for the function.
+
+    Raises:
+        ToolArgumentError: An argument is missing, unknown or does not fit its type.
+    """
+    from pydantic import ValidationError
+
+    positional: list[Any] = []
+    keyword: dict[str, Any] = {}
+    problems: list[str] = []
+    for parameter in parameters:
+        value = parameter.default
+        if parameter.name in arguments:
+            try:
+                value = parameter.adapter.validate_python(arguments[parameter.name])
+            except ValidationError as error:
+                problems += _problems(parameter.name, error)
+        elif parameter.required:
+            problems.append(f"argument '{parameter.name}': missing")
+        if parameter.positional_only:
+            positional.append(value)
+        else:
+            keyword[parameter.name] = value
+    names = [parameter.name for parameter in parameters]
+    takes = f"takes only {', '.join(names)}" if names else "takes no arguments"
+    problems += [f"argument '{name}': unknown; {tool} {takes}" for name in arguments if name not in names]
+    if problems:
+        raise ToolArgumentError("; ".join(problems[:_SHOWN_PROBLEMS]))
+    return positional, keyword
+
+
+def _problems(name: str, error: "ValidationError") -> list[str]:
+    return [
+        f"argument '{'.'.join([name, *map(str, problem['loc'])])}': {problem['msg']}"
+        for problem in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+
+
+def _read_parameter(
+    function: Callable[..., object], tool: str, parameter: inspect.Parameter, description: str
+) -> Parameter:
+    from pydantic import TypeAdapter
+    from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
+    from pydantic.fields import FieldInfo
+
+    where = f"tool {tool!r}, parameter {parameter.name!r}"
+    if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+        raise ToolDefinitionError(f"{where}: * and ** parameters cannot be described; name each parameter")
+    if parameter.annotation is inspect.Parameter.empty:
+        raise ToolDefinitionError(f"{where}: has no type; annotate it, for example `{parameter.name}: str`")
+    if isinstance(parameter.default, FieldInfo):
+        raise ToolDefinitionError(f"{where}: put Field() into Annotated[...], so that the default stays a plain value")
+    annotation = _evaluated(function, parameter, where)
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(annotation)
+        raw = adapter.json_schema(schema_generator=_generator())
+    except (PydanticUserError, PydanticUndefinedAnnotation, TypeError) as error:
+        raise ToolDefinitionError(
+            f"{where}: type {inspect.formatannotation(annotation)} cannot be described as JSON schema; use str, int, "
+            "float, bool, date, Literal, Enum, list, dict, a dataclass, a TypedDict or a pydantic model"
+        ) from error
+    schema = _plain(raw, raw.get("$defs", {}), (), where)
+    if description:
+        schema["description"] = description
+    if parameter.default is not inspect.Parameter.empty and parameter.default is not None:
+        schema |= _default(adapter, parameter.default)
+    positional_only = parameter.kind is inspect.Parameter.POSITIONAL_ONLY
+    return Parameter(parameter.name, adapter, _ordered(schema), parameter.default, positional_only)
+
+
+def _evaluated(function: Callable[..., object], parameter: inspect.Parameter, where: str) -> Any:
+    """The annotation as a type, when it was written as text or under `from __future__ import annotations`."""
+    inner: Any = inspect.unwrap(getattr(function, "func", function))
+    namespace = getattr(inner, "__globals__", None) or getattr(type(inner).__call__, "__globals__", {})
+    holder = types.SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
+    try:
+        return get_type_hints(holder, globalns=namespace, include_extras=True)[parameter.name]
+    except (NameError, AttributeError, SyntaxError, TypeError) as error:
+        raise ToolDefinitionError(
+            f"{where}: type {parameter.annotation!r} cannot be read: {error}; import or define it at module level"
+        ) from error
+
+
+def _default(adapter: "TypeAdapter[Any]", value: object) -> dict[str, Any]:
+    from pydantic_core import PydanticSerializationError
+
+    try:
+        return {"default": adapter.dump_python(value, mode="json", warnings=False)}
+    except PydanticSerializationError:  # the function still has its default, the model just does not read it
+        return {}
+
+
+def _generator() -> Any:
+    from pydantic.json_schema import GenerateJsonSchema
+
+    class Quiet(GenerateJsonSchema):
+        ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012
+
+    return Quiet
+
+
+def _plain(
+    schema: Mapping[str, Any], definitions: Mapping[str, Any], inside: tuple[str, ...], where: str
+) -> dict[str, Any]:
+    """The schema without titles, references and null alternatives: what a small model can read."""
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        if name in inside:
+            raise ToolDefinitionError(f"{where}: type {name} contains itself and cannot be described; use dict instead")
+        rest = {key: value for key, value in schema.items() if key != "$ref"}
+        return _plain({**definitions[name], **rest}, definitions, (*inside, name), where)
+    plain: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key in _UNUSED_KEYS or (key == "additionalProperties" and isinstance(value, bool)):
+            continue
+        if key == "const":
+            plain["enum"] = [value]
+        elif key == "properties" or key == "patternProperties":
+            plain[key] = {name: _plain(inner, definitions, inside, where) for name, inner in value.items()}
+        elif key in ("anyOf", "oneOf", "allOf", "prefixItems"):
+            plain[key] = [_plain(inner, definitions, inside, where) for inner in value]
+        elif key in ("items", "additionalProperties") and isinstance(value, dict):
+            plain[key] = _plain(value, definitions, inside, where)
+        else:
+            plain[key] = value
+    return _ordered(_without_null(plain))
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    alternatives = [inner for inner in schema.get("anyOf", ()) if inner != {"type": "null"}]
+    if len(alternatives) == len(schema.get("anyOf", ())):
+        return schema
+    rest = {key: value for key, value in schema.items() if key != "anyOf" and (key, value) != ("default", None)}
+    return {**(alternatives[0] if len(alternatives) == 1 else {"anyOf": alternatives}), **rest}
+
+
+def _ordered(schema: Mapping[str, Any]) -> dict[str, Any]:
+    rest = [key for key in schema if key not in _KEY_ORDER and key != "default"]
+    return {key: schema[key] for key in (*_KEY_ORDER, *rest, "default") if key in schema}
