@@ -142,9 +142,10 @@ def _read_parameter(
         adapter: TypeAdapter[Any] = TypeAdapter(annotation)
         raw = adapter.json_schema(schema_generator=_generator())
     except (PydanticUserError, PydanticUndefinedAnnotation, TypeError) as error:
+        reason = str(error).partition("\n")[0].partition(". ")[0]
         raise ToolDefinitionError(
-            f"{where}: type {inspect.formatannotation(annotation)} cannot be described as JSON schema; use str, int, "
-            "float, bool, date, Literal, Enum, list, dict, a dataclass, a TypedDict or a pydantic model"
+            f"{where}: type {inspect.formatannotation(annotation)} cannot be described as JSON schema ({reason}); "
+            "use str, int, float, bool, date, Literal, Enum, list, dict, a dataclass or a pydantic model"
         ) from error
     schema = _plain(raw, raw.get("$defs", {}), (), where)
     if description:

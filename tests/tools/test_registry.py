@@ -1,0 +1,146 @@
+import sys
+from typing import Any
+
+import anyio
+import pytest
+
+from arriero.prompts.messages import ToolCall
+from arriero.tools import Registry, Tool, ToolDefinitionError, ToolError, tool
+
+pytestmark = pytest.mark.anyio
+
+
+@tool
+def double(number: float) -> float:
+    """Double a number."""
+    return 2 * number
+
+
+@tool(name="fail")
+def failing(how: str) -> object:
+    """Fail."""
+    match how:
+        case "refuse":
+            raise ToolError("no rate for 1850")
+        case "exit":
+            sys.exit(3)
+        case "silent":
+            raise KeyError
+        case "long":
+            return "a" * 30 + "b" * 30
+        case "long list":
+            return ["a"] * 100
+        case "stop":
+            raise StopIteration
+        case _:
+            raise ValueError(f"bad \ud83d {how}")
+
+
+async def test_a_result_keeps_the_call_and_its_id() -> None:
+    call = ToolCall("double", {"number": 4}, id="call-7")
+    result = await Registry([double]).call(call)
+    assert (result.call, result.content, result.error, result.source) == (call, "8.0", None, None)
+    assert 0 <= result.duration < 5
+
+
+async def test_an_unknown_tool_gives_a_result_that_names_the_offered_ones() -> None:
+    result = await Registry([double, failing]).call(ToolCall("triple", {}))
+    assert result.error == "there is no tool 'triple'; the tools are double, fail"
+    assert result.content == f"error: {result.error}"
+    assert (await Registry().call(ToolCall("triple", {}))).error == "there is no tool 'triple'; no tools are offered"
+
+
+async def test_bad_arguments_give_a_result_phrased_for_the_model() -> None:
+    result = await Registry([double]).call(ToolCall("double", {"number": "four"}))
+    assert str(result.content).startswith("error: argument 'number': Input should be a valid number")
+
+
+@pytest.mark.parametrize(
+    ("how", "content"),
+    [
+        ("refuse", "error: no rate for 1850"),
+        ("exit", "error: SystemExit: 3"),
+        ("silent", "error: KeyError"),
+        ("other", "error: ValueError: bad ? other"),
+    ],
+)
+async def test_what_a_tool_raises_becomes_a_result(how: str, content: str) -> None:
+    result = await Registry([failing]).call(ToolCall("fail", {"how": how}))
+    assert result.content == content
+    assert result.error == content.removeprefix("error: ")
+
+
+async def test_stop_iteration_from_a_tool_is_isolated_too() -> None:
+    result = await Registry([failing]).call(ToolCall("fail", {"how": "stop"}))
+    assert "StopIteration" in str(result.content)
+
+
+async def test_a_timeout_becomes_a_result() -> None:
+    @tool(timeout=0.05)
+    async def slow() -> None:
+        await anyio.sleep(60)
+
+    result = await Registry([slow]).call(ToolCall("slow", {}))
+    assert result.content == "error: slow took longer than 0.05 s and was stopped"
+
+
+async def test_cancellation_passes_through_a_call() -> None:
+    reached = []
+
+    @tool
+    async def slow() -> None:
+        await anyio.sleep(60)
+
+    with anyio.move_on_after(0.05):
+        await Registry([slow]).call(ToolCall("slow", {}))
+        reached.append(True)
+    assert not reached
+
+
+async def test_a_long_result_loses_its_middle_and_says_so() -> None:
+    registry = Registry([failing], max_chars=20)
+    text = (await registry.call(ToolCall("fail", {"how": "long"}))).content
+    assert text == "a" * 10 + "\n[... 40 characters left out ...]\n" + "b" * 10
+    cut_list = (await registry.call(ToolCall("fail", {"how": "long list"}))).content
+    assert isinstance(cut_list, str)
+    assert cut_list.startswith('["a", "a",')
+
+
+def test_two_tools_of_one_name_are_refused() -> None:
+    with pytest.raises(ToolDefinitionError, match="two tools are named 'double'"):
+        Registry([double, tool(name="double")(failing.function)])
+
+
+def test_a_bare_function_is_refused_with_the_remedy() -> None:
+    with pytest.raises(ToolDefinitionError, match="put @tool on the function"):
+        Registry([failing.function])  # type: ignore[list-item]
+
+
+def test_builtins_are_listed_but_not_declared() -> None:
+    async def handler(arguments: Any) -> str:
+        return ""
+
+    code = Tool(name="code_interpreter", description="", parameters={}, handler=handler, builtin="code_interpreter")
+    registry = Registry([double, code])
+    assert registry.builtins == ("code_interpreter",)
+    assert registry.declarations == [double.declaration]
+    assert registry.names == ("double", "code_interpreter")
+
+
+async def test_closing_closes_every_tool_also_when_one_fails() -> None:
+    closed = []
+
+    def closable(name: str, problem: Exception | None) -> Tool:
+        async def handler(arguments: Any) -> str:
+            return ""
+
+        async def close() -> None:
+            closed.append(name)
+            if problem:
+                raise problem
+
+        return Tool(name=name, description="", parameters={}, handler=handler, close=close)
+
+    with pytest.raises(ExceptionGroup):
+        await Registry([closable("a", OSError("x")), closable("b", None), double]).aclose()
+    assert closed == ["a", "b"]
