@@ -1,6 +1,7 @@
 """What an agent can do: `@tool`, the registry, search, code, retrieval."""
 
 from arriero.tools.errors import ToolArgumentError, ToolDefinitionError, ToolError, ToolTimeout
+from arriero.tools.interpreter import code_interpreter
 from arriero.tools.registry import Registry, ToolResult
 from arriero.tools.tool import FunctionTool, Tool, tool
 
@@ -13,5 +14,6 @@ __all__ = [
     "ToolError",
     "ToolResult",
     "ToolTimeout",
+    "code_interpreter",
     "tool",
 ]
