@@ -1,0 +1,109 @@
+"""One engine request, parsed while it arrives."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import anyio
+
+from arriero.prompts.dialect import Dialect
+from arriero.prompts.messages import ToolCall
+from arriero.prompts.parser import Parsed, Parser, TextParsed
+from arriero.prompts.tokens import Tokenizer
+from arriero.stack.engine import Delta, Engine, Sampling, Usage
+from arriero.stack.errors import EngineInterrupted
+
+_CLOSING_SECONDS = 5.0
+
+
+def stop_ids(dialect: Dialect, tokenizer: Tokenizer) -> tuple[int, ...]:
+    """Ids that end a message.
+
+    Raises:
+        VocabularyMismatch: The model's vocabulary lacks one: it speaks another dialect.
+    """
+    return tuple(tokenizer.special_id(token) for token in dialect.stop_tokens)
+
+
+@asynccontextmanager
+async def request(engine: Engine, prompt_ids: Sequence[int], sampling: Sampling) -> AsyncIterator[AsyncIterator[Delta]]:
+    """Deltas of one engine request, which ends with the block, however the block is left.
+
+    Args:
+        engine: The engine to ask.
+        prompt_ids: Ids to continue.
+        sampling: How to sample.
+
+    Yields:
+        The engine's deltas.
+    """
+    deltas = engine.generate(prompt_ids, sampling)
+    try:
+        yield deltas
+    finally:
+        close = getattr(deltas, "aclose", None)
+        if close is not None:
+            # Shielded: a cancelled caller must still tell the engine to stop.
+            with anyio.move_on_after(_CLOSING_SECONDS, shield=True):
+                await close()
+
+
+class Generation:
+    """An answer in the making: ids as they come, text as soon as it is certain not to be a call.
+
+    Args:
+        deltas: Deltas of the request.
+        parser: Fresh parser of the dialect.
+    """
+
+    def __init__(self, deltas: AsyncIterator[Delta], parser: Parser) -> None:
+        self._deltas = deltas
+        self._parser = parser
+        self._waiting: list[str] = []
+        self._parsed: Parsed | None = None
+        self.token_ids: list[int] = []
+        self.usage = Usage()
+        self.cut = False
+        """Whether the length ended it, not the model."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last delta has come."""
+        return self._parsed is not None
+
+    @property
+    def parsed(self) -> Parsed:
+        """The whole message, once finished."""
+        if self._parsed is None:
+            raise RuntimeError("the generation is not finished: advance() until it is")
+        return self._parsed
+
+    @property
+    def calls(self) -> tuple[ToolCall, ...]:
+        """Its calls in the order written, those to unknown tools included; the registry answers these itself."""
+        return self.parsed.tool_calls
+
+    async def advance(self) -> None:
+        """Take in the next delta.
+
+        Raises:
+            EngineError: The engine refused or broke off.
+        """
+        delta = await anext(self._deltas, None)
+        if delta is None:
+            raise EngineInterrupted(f"the answer broke off after {len(self.token_ids)} tokens: no reason was given")
+        self.token_ids += delta.token_ids
+        self._waiting += [e.text for e in self._parser.feed_ids(delta.token_ids) if isinstance(e, TextParsed)]
+        self.usage = delta.usage or self.usage
+        if delta.finish_reason is not None:
+            self._finish(cut=delta.finish_reason == "length")
+
+    def take_text(self) -> str:
+        """Text that became certain since the last time."""
+        text = "".join(self._waiting)
+        self._waiting.clear()
+        return text
+
+    def _finish(self, *, cut: bool) -> None:
+        self.cut = cut
+        self._parsed = self._parser.finish()
+        self._waiting.append(self._parsed.unshown)

@@ -1,0 +1,222 @@
+"""A stack: an engine, the dialect it speaks, a log, shields. What agents and the server run on."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Self
+
+import anyio
+from anyio import to_thread
+
+from arriero.models import DEMO
+from arriero.prompts.dialect import Dialect
+from arriero.prompts.messages import Message
+from arriero.stack.engine import Engine
+from arriero.stack.events import Event
+from arriero.stack.log import EventLog, SQLiteLog
+from arriero.stack.shields import LlamaGuard, Shield, UnknownShield
+from arriero.stack.tape import Sessions
+from arriero.stack.turn import Terms, run_turn
+
+_SHIELDS: Mapping[str, Callable[[Engine], Shield]] = MappingProxyType({"llama-guard": LlamaGuard})
+
+
+class Stack:
+    """Everything a turn needs besides its tools. Open one with `Stack.connect` or `Stack.local`.
+
+    Args:
+        engine: The model.
+        dialect: How it writes.
+        log: Where events go.
+        guard: Model that shields ask; None for the same model.
+
+    Example:
+        >>> import anyio
+        >>> from arriero.prompts.messages import Message
+        >>> async def kinds() -> list[str]:
+        ...     async with Stack.local() as stack:
+        ...         return [type(event).__name__ async for event in stack.run_turn([Message("user", "Hello!")])]
+        >>> anyio.run(kinds)[-1]
+        'TurnFinished'
+    """
+
+    def __init__(self, engine: Engine, dialect: Dialect, *, log: EventLog, guard: Engine | None = None) -> None:
+        self.engine = engine
+        self.dialect = dialect
+        self.log = log
+        self.guard = guard or engine
+        self.sessions = Sessions(log)
+
+    @classmethod
+    def connect(
+        cls,
+        url: str,
+        *,
+        model: str | None = None,
+        api_key: str | None = None,
+        tokenizer: str | Path | None = None,
+        dialect: str | Dialect | None = None,
+        log: EventLog | str | Path | None = None,
+        guard: Engine | None = None,
+    ) -> "Opening":
+        """A stack over a vLLM server. Use it as `async with Stack.connect(url) as stack`, or await it.
+
+        Args:
+            url: The server, such as `http://localhost:8000/v1`.
+            model: Name of a served model; None for the first.
+            api_key: Key that the server was started with.
+            tokenizer: Folder of the model's tokenizer; None looks where the server says its model is.
+            dialect: How the model writes; None finds it by the model.
+            log: File of the event log, or a log; None keeps events in memory.
+            guard: Engine that serves Llama Guard; None asks the same model.
+
+        Returns:
+            The opening of the stack.
+
+        Raises:
+            EngineError: The server cannot be reached or refuses, or its tokenizer cannot be read.
+            UnknownDialect: The model's dialect is not known; pass `dialect`.
+            LogError: The log cannot be opened.
+        """
+
+        async def open_engine() -> tuple[Engine, str | Path]:
+            from arriero.stack.engines.vllm import VLLMEngine
+
+            engine = await VLLMEngine.connect(url, model=model, tokenizer=tokenizer, api_key=api_key)
+            return engine, tokenizer or engine.model
+
+        return Opening(lambda: cls._open(open_engine, dialect, log, guard))
+
+    @classmethod
+    def local(
+        cls,
+        folder: str | Path | None = None,
+        *,
+        dialect: str | Dialect | None = None,
+        log: EventLog | str | Path | None = None,
+        guard: Engine | None = None,
+    ) -> "Opening":
+        """A stack over a model in this process, through transformers. Use it as `connect`.
+
+        Args:
+            folder: Model folder in Hugging Face format; None for the bundled `arriero-demo`.
+            dialect: How the model writes; None finds it by the folder.
+            log: File of the event log, or a log; None keeps events in memory.
+            guard: Engine that serves Llama Guard; None asks the same model.
+
+        Returns:
+            The opening of the stack.
+
+        Raises:
+            ModelNotReadable: The folder holds no usable model.
+            UnknownDialect: The model's dialect is not known; pass `dialect`.
+            LogError: The log cannot be opened.
+        """
+
+        async def open_engine() -> tuple[Engine, str | Path]:
+            from arriero.stack.engines.local import TransformersEngine
+
+            where = Path(folder or DEMO)
+            return await to_thread.run_sync(TransformersEngine, where), where
+
+        return Opening(lambda: cls._open(open_engine, dialect, log, guard))
+
+    @classmethod
+    async def _open(
+        cls,
+        open_engine: Callable[[], Awaitable[tuple[Engine, str | Path]]],
+        dialect: str | Dialect | None,
+        log: EventLog | str | Path | None,
+        guard: Engine | None,
+    ) -> "Stack":
+        known = Dialect.get(dialect) if isinstance(dialect, str) else dialect
+        async with AsyncExitStack() as opened:
+            engine, source = await open_engine()
+            opened.push_async_callback(engine.aclose)
+            spoken = known or Dialect.detect(source)
+            kept = SQLiteLog(log or ":memory:") if log is None or isinstance(log, str | Path) else log
+            stack = cls(engine, spoken, log=kept, guard=guard)
+            opened.pop_all()
+        return stack
+
+    def run_turn(
+        self, messages: Sequence[Message], terms: Terms | None = None, *, session: str | None = None
+    ) -> AsyncGenerator[Event, None]:
+        """Run one turn; see `arriero.stack.turn.run_turn`.
+
+        Args:
+            messages: What the conversation gains, usually one user message.
+            terms: Tools, shields, limits; None for none and the defaults.
+            session: Session to begin or continue; None for one of its own.
+
+        Returns:
+            The turn's events.
+        """
+        return run_turn(
+            messages,
+            engine=self.engine,
+            dialect=self.dialect,
+            sessions=self.sessions,
+            terms=terms or Terms(),
+            session=session,
+        )
+
+    def shield(self, name: str) -> Shield:
+        """The shield of that name, over the guard model.
+
+        Args:
+            name: `"llama-guard"`.
+
+        Returns:
+            The shield.
+
+        Raises:
+            UnknownShield: There is none.
+        """
+        try:
+            return _SHIELDS[name](self.guard)
+        except KeyError:
+            raise UnknownShield(f"unknown shield {name!r}; known: {', '.join(_SHIELDS)}") from None
+
+    async def aclose(self) -> None:
+        """Close the engines and the log."""
+        async with AsyncExitStack() as closing:
+            closing.push_async_callback(self.log.aclose)
+            closing.push_async_callback(self.engine.aclose)
+            if self.guard is not self.engine:
+                closing.push_async_callback(self.guard.aclose)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with anyio.CancelScope(shield=True):
+            await self.aclose()
+
+
+class Opening:
+    """A stack that is about to be opened: `async with opening as stack`, or `stack = await opening`.
+
+    Args:
+        open_stack: Opens it.
+    """
+
+    def __init__(self, open_stack: Callable[[], Awaitable[Stack]]) -> None:
+        self._open = open_stack
+        self._stack: Stack | None = None
+
+    def __await__(self) -> Generator[object, object, Stack]:
+        return self._open().__await__()
+
+    async def __aenter__(self) -> Stack:
+        self._stack = await self._open()
+        return self._stack
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._stack is not None:
+            await self._stack.__aexit__(kind, error, trace)

@@ -1,0 +1,422 @@
+"""The turn loop: render, generate, parse, dispatch, append, until an answer or a limit.
+
+Each step costs two commits: one before the engine is asked (the results of the last step and the ids that
+are about to be sent) and one when it has answered (what it said and the calls that are about to run). A
+place with shields adds one, for their verdicts.
+"""
+
+import logging
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TypeVar
+from uuid import uuid4
+
+import anyio
+
+from arriero.prompts.dialect import Dialect, RenderOptions
+from arriero.prompts.errors import ArrieroError, InvalidMessage
+from arriero.prompts.messages import Message, ToolCall
+from arriero.stack.engine import Engine, Sampling, Usage
+from arriero.stack.errors import ContextTooLong
+from arriero.stack.events import (
+    CallFinished,
+    CallStarted,
+    Event,
+    Limit,
+    LimitReached,
+    PromptAppended,
+    Reason,
+    StepFinished,
+    TextDelta,
+    TurnFailed,
+    TurnFinished,
+    TurnStarted,
+    VerdictGiven,
+)
+from arriero.stack.generation import Generation, request, stop_ids
+from arriero.stack.log import EventLog, LogError
+from arriero.stack.shields import Place, Shield, Verdict
+from arriero.stack.tape import SessionMismatch, Sessions, Tape
+from arriero.tools import Registry
+
+T = TypeVar("T")
+
+REFUSAL = "I can't help with that."
+"""What the user reads when a shield forbids."""
+
+_log = logging.getLogger(__name__)
+
+
+class InvalidLimit(ArrieroError, ValueError):
+    """A limit is not a positive number."""
+
+
+class _OutOfTime(Exception):
+    """The turn's deadline has passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a turn may use up.
+
+    Args:
+        steps: Most messages of the model.
+        calls: Most tool calls.
+        tokens: Most tokens generated, all steps together.
+        seconds: Longest wall time.
+
+    Example:
+        >>> Limits(steps=2).steps
+        2
+    """
+
+    steps: int = 8
+    calls: int = 32
+    tokens: int = 4096
+    seconds: float = 300.0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "calls", "tokens", "seconds"):
+            if not getattr(self, name) > 0:
+                raise InvalidLimit(f"limit {name} is {getattr(self, name)!r}: give a number above 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """How a turn is run.
+
+    Args:
+        registry: Tools to offer.
+        instructions: System text, written when the session begins.
+        input_shields: They judge what the user says, beside generation; output is withheld until they clear it.
+        output_shields: They judge the answer, which is withheld until they clear it.
+        limits: What the turn may use up.
+        sampling: How to sample each step.
+        options: How to render.
+        refusal: What the user reads when a shield forbids.
+    """
+
+    registry: Registry = field(default_factory=Registry)
+    instructions: str = ""
+    input_shields: tuple[Shield, ...] = ()
+    output_shields: tuple[Shield, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    sampling: Sampling = field(default_factory=Sampling)
+    options: RenderOptions = field(default_factory=RenderOptions)
+    refusal: str = REFUSAL
+
+
+async def run_turn(
+    messages: Sequence[Message],
+    *,
+    engine: Engine,
+    dialect: Dialect,
+    sessions: Sessions,
+    terms: Terms,
+    session: str | None = None,
+) -> AsyncGenerator[Event, None]:
+    """Run one turn of a session.
+
+    Everything but `TextDelta` is on disk before it is yielded. Leave the iterator early only through
+    `aclose()` (or `contextlib.aclosing`): that ends the engine's request and the tools at once.
+
+    Args:
+        messages: What the conversation gains, usually one user message.
+        engine: The model.
+        dialect: How it writes.
+        sessions: Where the transcripts are.
+        terms: Tools, shields, limits.
+        session: Session to begin or continue; None for one of its own.
+
+    Yields:
+        Events, the last one `TurnFinished`.
+
+    Raises:
+        InvalidMessage: The messages cannot be rendered. Nothing was logged.
+        ContextTooLong: They do not fit the model's context. Nothing was logged.
+        SessionBusy: Another turn of the session is running.
+        SessionMismatch: The session was begun with other tools or in another dialect.
+        EngineError: The engine failed; `TurnFailed` is logged and yielded first.
+        LogError: An event could not be logged; what was to follow has not happened.
+    """
+    async with sessions.open(session or uuid4().hex) as tape:
+        turn = _Turn(engine, dialect, sessions.log, tape, terms)
+        async with aclosing(turn.run(messages)) as events:
+            async for event in events:
+                yield event
+
+
+class _Turn:
+    """One running turn. `run` is the loop; the other methods are its stations."""
+
+    def __init__(self, engine: Engine, dialect: Dialect, log: EventLog, tape: Tape, terms: Terms) -> None:
+        self.engine, self.dialect, self.log, self.tape, self.terms = engine, dialect, log, tape, terms
+        self.id = uuid4().hex
+        self.options = terms.options
+        if terms.registry.builtins:
+            self.options = replace(terms.options, builtin_tools=terms.registry.builtins)
+        self.stop_ids = stop_ids(dialect, engine.tokenizer)
+        self.step = 0
+        self.calls = 0
+        self.usage = Usage()
+        self.over = False
+        self.started = time.perf_counter()
+        self.deadline = anyio.current_time() + terms.limits.seconds
+
+    async def run(self, messages: Sequence[Message]) -> AsyncGenerator[Event, None]:
+        opening = self._opening(messages)
+        try:
+            for event in await self._commit(opening):
+                yield event
+            while not self.over:
+                async with aclosing(self._step()) as events:
+                    async for event in events:
+                        yield event
+        except _OutOfTime:
+            limit = LimitReached("seconds", f"the turn took longer than {self.terms.limits.seconds:g} s")
+            for event in await self._commit([limit, self._end("", "limit")]):
+                yield event
+        except LogError:
+            raise
+        except Exception as error:  # the boundary: whatever ends a turn is in its log
+            for event in await self._commit([TurnFailed(type(error).__name__, str(error)), self._end("", "failed")]):
+                yield event
+            raise
+        except BaseException:  # cancelled, or the caller closed the iterator: nobody is there to read an event
+            if not self.over:
+                await self._note_abandoned()
+            raise
+
+    async def _step(self) -> AsyncGenerator[Event, None]:
+        self.step += 1
+        started = time.perf_counter()
+        async with request(self.engine, self.tape.ids, self._sampling()) as deltas:
+            parser = self.dialect.parser(self.terms.registry.names, self.engine.tokenizer)
+            generation = Generation(deltas, parser)
+            if self.step == 1 and self.terms.input_shields:
+                for event in await self._gate_input(generation):
+                    yield event
+            while not self.over:
+                text = generation.take_text()
+                if text and not self.terms.output_shields:
+                    yield TextDelta(self.step, text)
+                if generation.finished:
+                    break
+                await self._within(generation.advance())
+        if self.over:
+            return
+        for event in await self._settle(generation, time.perf_counter() - started):
+            yield event
+        if not self.over:
+            for event in await self._dispatch(generation.calls):
+                yield event
+
+    def _opening(self, messages: Sequence[Message]) -> list[Event]:
+        """The first prompt. Raises before anything is logged."""
+        if not messages:
+            raise InvalidMessage("the turn has no message: give at least one")
+        registry, tape = self.terms.registry, self.tape
+        if tape.ids:
+            ids = self._continuation(messages)
+        else:
+            if self.terms.instructions:
+                messages = [Message("system", self.terms.instructions), *messages]
+            prompt = self.dialect.render(messages, registry.declarations, self.options)
+            ids = prompt.encode(self.engine.tokenizer)
+        if len(tape.ids) + len(ids) >= self.engine.context_length:
+            raise ContextTooLong(len(tape.ids) + len(ids), self.engine.context_length)
+        started = TurnStarted(
+            tuple(messages), self.engine.model, self.dialect.name, tuple(registry.declarations), registry.builtins
+        )
+        if tape.opening is not None and tape.ids:
+            _check_same(tape.session, tape.opening, started)
+        return [started, PromptAppended(1, tuple(ids))]
+
+    async def _gate_input(self, generation: Generation) -> Sequence[Event]:
+        """Judge the input beside generation. Nothing of the answer is shown before this returns."""
+        verdicts: list[VerdictGiven] = []
+        failure: Exception | None = None
+
+        async def read_ahead() -> None:
+            nonlocal failure
+            async with anyio.create_task_group() as group:
+
+                async def judge() -> None:
+                    verdicts.extend(await self._judge("input", self.terms.input_shields))
+                    if not _allowed(verdicts):
+                        group.cancel_scope.cancel()
+
+                group.start_soon(judge)
+                try:
+                    while not (generation.finished or verdicts):
+                        await generation.advance()
+                except Exception as error:  # kept out of the group, which would wrap it
+                    failure = error
+                    group.cancel_scope.cancel()
+
+        await self._within(read_ahead())
+        if failure is not None and _allowed(verdicts):
+            raise failure
+        if not _allowed(verdicts):
+            return await self._commit([*verdicts, self._end(self.terms.refusal, "refused")])
+        return await self._commit(verdicts)
+
+    async def _settle(self, generation: Generation, duration: float) -> Sequence[Event]:
+        """Log what the model said, and decide whether the turn goes on."""
+        parsed, calls = generation.parsed, generation.calls
+        self.usage = _sum(self.usage, generation.usage)
+        said = StepFinished(
+            self.step,
+            tuple(generation.token_ids),
+            parsed.content,
+            calls,
+            parsed.end,
+            generation.usage,
+            duration,
+        )
+        limit = self._limit(generation)
+        reached = [limit] if limit else []
+        if calls and not limit:
+            self.calls += len(calls)
+            await self._commit([said, *(started := [CallStarted(self.step, call) for call in calls])])
+            # Text beside a call was judged by nobody.
+            return [_without_text(said) if self.terms.output_shields and parsed.content else said, *started]
+        reason: Reason = "limit" if limit else "answer"
+        if not (self.terms.output_shields and parsed.content):
+            return await self._commit([said, *reached, self._end(parsed.content, reason)])
+        await self._commit([said])
+        verdicts = await self._within(self._judge("output", self.terms.output_shields))
+        if _allowed(verdicts):
+            *events, end = await self._commit([*verdicts, *reached, self._end(parsed.content, reason)])
+            return [said, *events, TextDelta(self.step, parsed.content), end]
+        return [
+            _without_text(said),
+            *await self._commit([*verdicts, self._end(self.terms.refusal, "refused")]),
+        ]
+
+    async def _dispatch(self, calls: Sequence[ToolCall]) -> Sequence[Event]:
+        """Run the calls of a step side by side; their results go back in call order."""
+        results = await self._within(_in_order([partial(self.terms.registry.call, call) for call in calls]))
+        finished = [CallFinished(self.step, result) for result in results]
+        ids = self._continuation([Message("tool", result.content) for result in results])
+        total = len(self.tape.ids) + len(ids)
+        if total < self.engine.context_length:
+            return await self._commit([*finished, PromptAppended(self.step + 1, tuple(ids))])
+        limit = LimitReached("context", f"{total} tokens of {self.engine.context_length} with the tools' results")
+        return await self._commit([*finished, limit, self._end("", "limit")])
+
+    async def _judge(self, where: Place, shields: Sequence[Shield]) -> list[VerdictGiven]:
+        messages = tuple(self.tape.messages)
+        return await _in_order([partial(_verdict, shield, messages, where) for shield in shields])
+
+    def _continuation(self, messages: Sequence[Message]) -> list[int]:
+        """Ids that follow the model's last message. A message that was cut off is ended first."""
+        ids = self.dialect.render_delta(messages, self.options).encode(self.engine.tokenizer)
+        if self._ends_open():
+            ids.insert(0, self.engine.tokenizer.special_id(self.dialect.end_of_turn))
+        return ids
+
+    def _ends_open(self) -> bool:
+        return self.tape.ids[-1] not in self.stop_ids
+
+    def _sampling(self) -> Sampling:
+        room = self.engine.context_length - len(self.tape.ids)
+        left = self.terms.limits.tokens - self.usage.completion_tokens
+        most = min(self.terms.sampling.max_tokens, left, room)
+        return replace(self.terms.sampling, max_tokens=most, stop_ids=self.stop_ids)
+
+    def _limit(self, generation: Generation) -> LimitReached | None:
+        limits, calls = self.terms.limits, generation.calls
+        spent = self.usage.completion_tokens
+        found: tuple[Limit, str] | None = None
+        if generation.cut and not calls:
+            full = len(self.tape.ids) + len(generation.token_ids) >= self.engine.context_length
+            found = ("context" if full else "tokens", f"the message was cut after {len(generation.token_ids)} tokens")
+        elif calls and self.step >= limits.steps:
+            found = ("steps", f"{self.step} of {limits.steps}, and the model wants to call a tool")
+        elif calls and self.calls + len(calls) > limits.calls:
+            found = ("calls", f"{self.calls + len(calls)} of {limits.calls}")
+        elif calls and spent >= limits.tokens:
+            found = ("tokens", f"{spent} of {limits.tokens}, and the model wants to call a tool")
+        return LimitReached(*found) if found else None
+
+    def _end(self, text: str, reason: Reason) -> TurnFinished:
+        return TurnFinished(text, reason, self.usage, time.perf_counter() - self.started)
+
+    async def _commit(self, events: Sequence[Event]) -> Sequence[Event]:
+        """Write events and take them in. Not to be interrupted between the two."""
+        with anyio.CancelScope(shield=True):
+            await self.log.append(self.tape.session, self.id, self.tape.length, events)
+            for event in events:
+                self.tape.apply(event)
+            self.over = self.over or isinstance(events[-1], TurnFinished)
+        return events
+
+    async def _note_abandoned(self) -> None:
+        try:
+            await self._commit([TurnFailed("Abandoned", "the caller left before the end"), self._end("", "failed")])
+        except LogError as error:  # the caller is leaving: cancellation must not turn into another error
+            _log.warning("the end of turn %s could not be logged: %s", self.id, error)
+
+    async def _within(self, work: Awaitable[T]) -> T:
+        with anyio.CancelScope(deadline=self.deadline):
+            return await work
+        raise _OutOfTime
+
+
+async def _verdict(shield: Shield, messages: Sequence[Message], where: Place) -> VerdictGiven:
+    started = time.perf_counter()
+    try:
+        verdict = await shield.check(messages, where)
+    except Exception as error:  # the boundary: a shield that breaks forbids
+        _log.warning("shield %s failed", shield.name, exc_info=error)
+        verdict = Verdict(False, reason=f"no verdict, so it may not pass: {type(error).__name__}: {error}")
+    return VerdictGiven(where, verdict, time.perf_counter() - started, shield.name)
+
+
+async def _in_order(jobs: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
+    """Run jobs side by side; give their results in the order of the jobs."""
+    if len(jobs) == 1:
+        return [await jobs[0]()]
+    results: dict[int, T] = {}
+
+    async def run(position: int) -> None:
+        results[position] = await jobs[position]()
+
+    async with anyio.create_task_group() as group:
+        for position in range(len(jobs)):
+            group.start_soon(run, position)
+    return [results[position] for position in range(len(jobs))]
+
+
+def _allowed(verdicts: Sequence[VerdictGiven]) -> bool:
+    return all(given.verdict.allowed for given in verdicts)
+
+
+def _without_text(said: StepFinished) -> StepFinished:
+    return replace(said, content="", token_ids=())
+
+
+def _sum(total: Usage, step: Usage) -> Usage:
+    cached = [usage.cached_tokens for usage in (total, step) if usage.cached_tokens is not None]
+    return Usage(
+        total.prompt_tokens + step.prompt_tokens,
+        total.completion_tokens + step.completion_tokens,
+        sum(cached) if cached else None,
+    )
+
+
+def _check_same(session: str, begun: TurnStarted, now: TurnStarted) -> None:
+    for what, was, is_ in (
+        ("dialect", begun.dialect, now.dialect),
+        ("tools", begun.tools, now.tools),
+        ("built-in tools", begun.builtins, now.builtins),
+    ):
+        if was != is_:
+            raise SessionMismatch(
+                f"session {session!r} was begun with other {what}, which its transcript has fixed: continue it with"
+                " the same, or begin another session"
+            )
