@@ -1,71 +1,40 @@
-"""Dialects: how each generation of Llama writes a conversation, and how it is told from the others."""
+"""Dialects: one for each way in which Llamas write conversations."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from pathlib import Path
 from typing import Any
 
-from arriero.prompts.errors import InvalidMessage, UnknownDialect
+from arriero.prompts.calls import BuiltinCalls, JSONCalls
+from arriero.prompts.detection import detect
+from arriero.prompts.errors import UnknownDialect
 from arriero.prompts.messages import Message
+from arriero.prompts.options import DEFAULT_OPTIONS, RenderOptions
+from arriero.prompts.parser import CallFormat, Parsed, Parser
 from arriero.prompts.prompt import Prompt
-from arriero.prompts.template import json_text, render
-
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-
-
-@dataclass(frozen=True, slots=True)
-class RenderOptions:
-    """What a caller may choose about a prompt. The defaults are those of the published templates.
-
-    Args:
-        builtin_tools: Built-in tools to switch on (`brave_search`, `wolfram_alpha`, `code_interpreter`). None switches
-            the mode off; an empty tuple still switches it on, as it does in the published template. Llama 3.2 has
-            no such mode and ignores this.
-        date_string: The date in the system block; None for the dialect's default, which is a fixed day for
-            Llama 3.1 and 3.3 and today for 3.2.
-        tools_in_user_message: Put the tools before the first user message; False puts them in the system block.
-        add_generation_prompt: End with the assistant's header.
-        continue_final_message: Leave the last message open, so that the model continues it.
-        announce_empty_tools: Write the tool preamble even when there is no tool, as the published template does
-            when it is given an empty list.
-
-    Example:
-        >>> RenderOptions(date_string="01 Jan 2026").date_string
-        '01 Jan 2026'
-    """
-
-    builtin_tools: tuple[str, ...] | None = None
-    date_string: str | None = None
-    tools_in_user_message: bool = True
-    add_generation_prompt: bool = True
-    continue_final_message: bool = False
-    announce_empty_tools: bool = False
-
-
-_DEFAULTS = RenderOptions()
+from arriero.prompts.tokens import Tokenizer
+from arriero.prompts.writers import GuardWriter, Llama31Writer, Writer
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """One way to write conversations. Get one with `Dialect.get` or `Dialect.detect`.
+    r"""One way to write conversations. Get one with `Dialect.get` or `Dialect.detect`.
 
     Args:
         name: Its name.
-        has_builtin_calls: Whether the format knows built-in tools.
-        fixed_date: The date written when none is given; None for today.
-        stop_tokens: Special tokens that end generation.
-        end_of_turn: The one that ends a turn.
+        writer: Writes its prompts.
+        calls: How it writes calls and ends messages.
+        end_of_turn: The special token that ends a turn.
 
     Example:
         >>> prompt = Dialect.get("llama3.1").render([Message("user", "hello")])
-        >>> prompt.text[-60:]
-        'hello<|eot_id|><|start_header_id|>assistant<|end_header_id|>\\n\\n'
+        >>> prompt.text[-62:]
+        'hello<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n'
     """
 
     name: str
-    has_builtin_calls: bool
-    fixed_date: str | None
-    stop_tokens: tuple[str, ...] = ("<|end_of_text|>", "<|eom_id|>", "<|eot_id|>")
+    writer: Writer
+    calls: CallFormat
     end_of_turn: str = "<|eot_id|>"
 
     @classmethod
@@ -84,16 +53,40 @@ class Dialect:
         except KeyError:
             raise UnknownDialect(f"unknown dialect {name!r}; known: {', '.join(_DIALECTS)}") from None
 
+    @classmethod
+    def detect(cls, model: str | Path) -> "Dialect":
+        """The dialect that a model speaks.
+
+        Args:
+            model: A model's id or name, or its folder, whose chat template and configuration tell more.
+
+        Returns:
+            The dialect.
+
+        Raises:
+            UnknownDialect: Nothing tells, or it is a Llama whose dialect is not known here.
+
+        Example:
+            >>> Dialect.detect("meta-llama/Llama-3.2-3B-Instruct").name
+            'llama3.2'
+        """
+        return cls.get(detect(model))
+
+    @property
+    def stop_tokens(self) -> tuple[str, ...]:
+        """Special tokens that end generation."""
+        return tuple(self.calls.ends)
+
     def render(
         self,
         messages: Sequence[Message],
         tools: Sequence[Mapping[str, Any]] = (),
-        options: RenderOptions = _DEFAULTS,
+        options: RenderOptions = DEFAULT_OPTIONS,
     ) -> Prompt:
         """The prompt for a conversation, exactly as the model's published template writes it.
 
         One thing is Meta's and not the published template's: a `code_interpreter` call is written as its code after
-        `<|python_tag|>`, which is what the models generate.
+        `<|python_tag|>`, which is what the models generate. And a message that says how it ended (`end`) ends so.
 
         Args:
             messages: The conversation, oldest first.
@@ -107,35 +100,10 @@ class Dialect:
             InvalidMessage: Empty conversation, more than one call in a message, content that is not text or not
                 JSON, tools without a first user message to carry them.
         """
-        _check(messages, tools)
-        rest = list(messages)
-        system = rest.pop(0) if rest[0].role == "system" else Message("system")
-        declared = tools if tools or options.announce_empty_tools else None
-        first_user = None
-        if declared is not None and options.tools_in_user_message:
-            if not rest or rest[0].role != "user":
-                raise InvalidMessage("tools are written into the first user message, and none opens this conversation: "
-                                     "add one, or set tools_in_user_message=False")  # fmt: skip
-            first_user = rest.pop(0)
-        if options.continue_final_message and (messages[-1].role == "tool" or messages[-1].tool_calls):
-            raise InvalidMessage("only a text message can be continued", index=len(messages) - 1)
-        return render(
-            "llama3.1.jinja",
-            {
-                "system": system,
-                "first_user": first_user,
-                "messages": rest,
-                "tools": declared,
-                "tools_in_user_message": options.tools_in_user_message,
-                "builtin_tools": self._builtin_tools(options),
-                "date": options.date_string or self.fixed_date or _today(),
-                "open": options.continue_final_message,
-                "generate": options.add_generation_prompt and not options.continue_final_message,
-            },
-        )
+        return self.writer.conversation(messages, tools, options)
 
-    def render_delta(self, messages: Sequence[Message], options: RenderOptions = _DEFAULTS) -> Prompt:
-        """What follows a finished assistant message, down to the next generation prompt.
+    def render_delta(self, messages: Sequence[Message], options: RenderOptions = DEFAULT_OPTIONS) -> Prompt:
+        r"""What follows a finished assistant message, down to the next generation prompt.
 
         Appended to the ids that were sent and received, it gives the ids of the whole conversation, so that nothing
         the model wrote is ever rendered again.
@@ -151,54 +119,78 @@ class Dialect:
             InvalidMessage: As for `render`.
 
         Example:
-            >>> Dialect.get("llama3.1").render_delta([Message("tool", "21")]).text[:52]
-            '<|start_header_id|>ipython<|end_header_id|>\\n\\n"21"<|e'
+            >>> Dialect.get("llama3.1").render_delta([Message("tool", "21")]).text[:55]
+            '<|start_header_id|>ipython<|end_header_id|>\n\n"21"<|eot_'
         """
-        _check(messages, ())
-        return render("llama3.1-delta.jinja", {"messages": messages, "builtin_tools": self._builtin_tools(options)})
+        return self.writer.delta(messages, options)
 
-    def _builtin_tools(self, options: RenderOptions) -> tuple[str, ...] | None:
-        return options.builtin_tools if self.has_builtin_calls else None
+    def parser(self, tools: Sequence[str] | None = None, tokenizer: Tokenizer | None = None) -> Parser:
+        """A parser for one message of the model, fed piece by piece.
+
+        Args:
+            tools: Names of the offered tools; None when they are not known.
+            tokenizer: The model's tokenizer, to read ids.
+
+        Returns:
+            The parser.
+
+        Example:
+            >>> parser = Dialect.get("llama3.1").parser()
+            >>> parser.feed('{"name": "now", "para'), parser.feed('meters": {}}')
+            ([], [])
+            >>> parser.feed("<|eot_id|>")
+            [CallParsed(call=ToolCall(name='now', arguments={}, id=''))]
+        """
+        return Parser(self.calls, tools, tokenizer)
+
+    def parse(
+        self,
+        written: str | Sequence[int],
+        tools: Sequence[str] | None = None,
+        tokenizer: Tokenizer | None = None,
+    ) -> Parsed:
+        """Read a whole message of the model.
+
+        Args:
+            written: Its text, special tokens spelled out, or its ids.
+            tools: Names of the offered tools; None when they are not known.
+            tokenizer: The model's tokenizer, to read ids.
+
+        Returns:
+            What it says and which calls it makes.
+
+        Raises:
+            VocabularyMismatch: Ids were given without a tokenizer.
+
+        Example:
+            >>> Dialect.get("llama3.1").parse("<|python_tag|>print(6 * 7)<|eom_id|>").tool_calls[0].arguments
+            {'code': 'print(6 * 7)'}
+        """
+        parser = self.parser(tools, tokenizer)
+        if isinstance(written, str):
+            parser.feed(written)
+        else:
+            parser.feed_ids(written)
+        return parser.finish()
 
 
-def _today() -> str:
-    # %b follows the process's locale; the wire format is English.
-    day = date.today()
-    return f"{day.day:02} {_MONTHS[day.month - 1]} {day.year}"
-
-
-def _check(messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> None:
-    if not messages:
-        raise InvalidMessage("the conversation is empty: give at least one message")
-    for index, message in enumerate(messages):
-        try:
-            _check_message(message)
-        except InvalidMessage as error:
-            raise InvalidMessage(str(error), index=index) from None
-    for index, tool in enumerate(tools):
-        if not isinstance(tool, Mapping):
-            raise InvalidMessage(f"tool {index} must be an object in the OpenAI shape, not {type(tool).__name__}")
-
-
-def _check_message(message: Message) -> None:
-    if message.tool_calls:
-        if message.role != "assistant":
-            raise InvalidMessage(f"role {message.role!r} cannot make tool calls: only an assistant message can")
-        if len(message.tool_calls) > 1:
-            raise InvalidMessage(f"this format writes one tool call in a message, not {len(message.tool_calls)}: "
-                                 "give each call its own message, followed by its result")  # fmt: skip
-        json_text(message.tool_calls[0].arguments)
-    elif message.role == "tool":
-        json_text(message.content)
-    elif not isinstance(message.content, str):
-        raise InvalidMessage(f"content must be text, not {type(message.content).__name__}: join text parts first")
-
+_LLAMA3_ENDS = CallFormat(
+    {"<|end_of_text|>": "end_of_text", "<|eom_id|>": "end_of_message", "<|eot_id|>": "end_of_turn"}
+)
+_LLAMA31_CALLS = CallFormat(
+    _LLAMA3_ENDS.ends, tag="<|python_tag|>", tagged=(BuiltinCalls, JSONCalls), untagged=(JSONCalls,)
+)
+_LLAMA31 = Llama31Writer(has_builtin_tools=True, fixed_date="26 Jul 2024")
+_LLAMA32 = Llama31Writer(has_builtin_tools=False, fixed_date=None)
 
 _DIALECTS = {
     dialect.name: dialect
     for dialect in (
-        Dialect("llama3.1", has_builtin_calls=True, fixed_date="26 Jul 2024"),
-        Dialect("llama3.2", has_builtin_calls=False, fixed_date=None),
-        Dialect("llama3.3", has_builtin_calls=True, fixed_date="26 Jul 2024"),
+        Dialect("llama3.1", _LLAMA31, _LLAMA31_CALLS),
+        Dialect("llama3.2", _LLAMA32, _LLAMA31_CALLS),
+        Dialect("llama3.3", _LLAMA31, _LLAMA31_CALLS),
+        Dialect("llama-guard-3-8b", GuardWriter(), _LLAMA3_ENDS),
     )
 }
+
+__all__ = ["Dialect", "RenderOptions"]

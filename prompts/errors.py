@@ -24,3 +24,7 @@ class InvalidMessage(ArrieroError):
 
 class VocabularyMismatch(ArrieroError):
     """A tokenizer cannot be read, or lacks the special tokens that a dialect writes."""
+
+
+class UnreadableVerdict(ArrieroError):
+    """A guard model's answer is neither `safe` nor `unsafe`. Treat what it judged as unsafe."""

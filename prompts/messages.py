@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from arriero.prompts.errors import InvalidMessage
 
@@ -77,7 +77,7 @@ class Message:
         content = raw.get("content")
         if content is None and (role != "tool" or "content" not in raw):
             content = ""
-        return cls(role, content, tuple(_call(call, index) for call in calls or ()), end)
+        return cls(cast("Role", role), content, tuple(_call(call, index) for call in calls or ()), end)
 
 
 def _call(raw: Any, index: int | None) -> ToolCall:

@@ -7,7 +7,7 @@ between two lone surrogates, which no valid Unicode text contains, so the render
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
@@ -68,7 +68,7 @@ def content(text: Any) -> Markup:
         text.encode()
     except UnicodeEncodeError as error:
         raise InvalidMessage(f"a lone surrogate at character {error.start} is not valid Unicode: remove it") from None
-    return Markup(f"{_OPEN}{text}{_CLOSE}")
+    return Markup(f"{_OPEN}{text}{_CLOSE}")  # noqa: S704  the mark is about tokens; nothing here is HTML
 
 
 def stripped(text: Any) -> Markup:
@@ -86,7 +86,17 @@ def result(value: Any) -> Markup:
 
 def declaration(tool: Mapping[str, Any]) -> Markup:
     """A tool's declaration: JSON with indent 4."""
-    return content(json_text(tool, indent=4))
+    try:
+        return content(json_text(tool, indent=4))
+    except InvalidMessage as error:
+        body = tool.get("function", tool)
+        name = body.get("name") if isinstance(body, Mapping) else None
+        raise InvalidMessage(f"declaration of tool {name!r}: {error}") from None
+
+
+def arguments(values: Any) -> Markup:
+    """A call's arguments: JSON on one line."""
+    return content(json_text(values))
 
 
 def _marked_only(value: Any) -> Markup:
@@ -99,6 +109,7 @@ def _is_code(call: Any) -> bool:
     return call.name == "code_interpreter" and list(call.arguments) == ["code"]
 
 
+@lru_cache
 def _environment() -> ImmutableSandboxedEnvironment:
     environment = ImmutableSandboxedEnvironment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
@@ -113,7 +124,7 @@ def _environment() -> ImmutableSandboxedEnvironment:
     environment.filters |= {
         "content": content,
         "stripped": stripped,
-        "json": lambda value: content(json_text(value)),
+        "arguments": arguments,
         "result": result,
         "declaration": declaration,
     }
@@ -123,12 +134,7 @@ def _environment() -> ImmutableSandboxedEnvironment:
 
 @lru_cache
 def _compiled(name: str) -> Callable[..., str]:
-    return _shared_environment().get_template(name).render
-
-
-@lru_cache
-def _shared_environment() -> ImmutableSandboxedEnvironment:
-    return _environment()
+    return _environment().get_template(name).render
 
 
 @lru_cache(maxsize=512)
@@ -157,6 +163,3 @@ def render(name: str, variables: Mapping[str, Any]) -> Prompt:
         elif piece:
             segments.append(Segment(piece, "content"))
     return Prompt(tuple(segments))
-
-
-__all__: Sequence[str] = ["HEADERS", "content", "declaration", "json_text", "render", "result", "stripped"]

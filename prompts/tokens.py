@@ -1,5 +1,6 @@
 """Text to ids and back, with content always encoded as ordinary text."""
 
+import codecs
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -25,6 +26,7 @@ class Tokenizer:
     def __init__(self, backend: tokenizers.Tokenizer) -> None:
         backend.encode_special_tokens = True
         self._backend = backend
+        self._bytes: dict[int, bytes] = {}
         self.special_ids: Mapping[str, int] = MappingProxyType(
             {token.content: id_ for id_, token in backend.get_added_tokens_decoder().items() if token.special}
         )
@@ -77,3 +79,55 @@ class Tokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids, special tokens spelled out. Bytes that are not UTF-8 become U+FFFD."""
         return self._backend.decode(list(ids), skip_special_tokens=False)
+
+    def stream(self) -> "TextStream":
+        """Text of ids that arrive one by one.
+
+        Raises:
+            VocabularyMismatch: The tokenizer is not byte-level, as those of Llama 3 and 4 are.
+        """
+        if not isinstance(self._backend.decoder, tokenizers.decoders.ByteLevel):
+            raise VocabularyMismatch(
+                "reading ids one by one needs a byte-level tokenizer, as those of Llama 3 and 4 are"
+            )
+        return TextStream(self)
+
+    def token_bytes(self, id_: int) -> bytes:
+        """The bytes that one id of a byte-level vocabulary stands for; none for an id that it lacks."""
+        known = self._bytes.get(id_)
+        if known is None:
+            added = self._backend.get_added_tokens_decoder().get(id_)
+            piece = "" if added is not None else self._backend.id_to_token(id_) or ""
+            known = added.content.encode() if added is not None else bytes(_BYTES[character] for character in piece)
+            self._bytes[id_] = known
+        return known
+
+
+class TextStream:
+    """Text of ids that arrive one by one. A character is given when its last byte is there.
+
+    Args:
+        tokenizer: A byte-level tokenizer.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def feed(self, id_: int) -> str:
+        """The text that this id completes. Bytes that can never be UTF-8 become U+FFFD."""
+        return self._decoder.decode(self._tokenizer.token_bytes(id_))
+
+    def reset(self) -> None:
+        """Forget an unfinished character."""
+        self._decoder.reset()
+
+
+def _byte_alphabet() -> dict[str, int]:
+    # The byte-level alphabet: printable Latin-1 bytes stand for themselves, the others for U+0100 and up in order.
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(0x100) if byte not in set(printable)]
+    return {chr(byte): byte for byte in printable} | {chr(0x100 + index): byte for index, byte in enumerate(others)}
+
+
+_BYTES = _byte_alphabet()
