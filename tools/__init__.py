@@ -2,7 +2,9 @@
 
 from arriero.tools.errors import ToolArgumentError, ToolDefinitionError, ToolError, ToolTimeout
 from arriero.tools.interpreter import code_interpreter
+from arriero.tools.knowledge import knowledge_search
 from arriero.tools.registry import Registry, ToolResult
+from arriero.tools.search import web_search
 from arriero.tools.tool import FunctionTool, Tool, tool
 
 __all__ = [
@@ -15,5 +17,7 @@ __all__ = [
     "ToolResult",
     "ToolTimeout",
     "code_interpreter",
+    "knowledge_search",
     "tool",
+    "web_search",
 ]

@@ -136,8 +136,7 @@ async def test_cancellation_kills_the_code_and_removes_its_folder(tmp_path: Path
         await wait_until(lambda: report.exists() and report.read_text() != "")
         group.cancel_scope.cancel()
     folder, pid = report.read_text().split()
-    assert not os.path.lexists(folder)
-    assert not os.path.lexists(f"/proc/{pid}")
+    await wait_until(lambda: not os.path.lexists(folder) and not os.path.lexists(f"/proc/{pid}"))
 
 
 async def test_the_environment_and_its_secrets_are_not_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
