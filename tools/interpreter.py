@@ -18,11 +18,12 @@ def code_interpreter(*, timeout: float = 10.0, memory: int = _GIBIBYTE, output: 
     r"""A tool that runs Python code and gives what it printed, in Meta's form.
 
     Each call is a fresh process in an empty temporary folder, without the caller's environment variables, with
-    limits on time, memory, file size, open files and output. If the last statement is an expression, its value is
-    printed as at Python's prompt. All processes that the code starts are killed when it ends.
+    limits on time, memory, file size, open files, processes and output. If the last statement is an expression, its
+    value is printed as at Python's prompt. All processes that the code starts are killed when it ends.
 
     **This is not a sandbox.** The code runs as the user who runs the agent: it can read and write that user's
-    files, look at that user's other processes and reach the network. Offer it only to models and on input that you
+    files, look at that user's other processes and reach the network; memory is limited for each process and not in
+    sum, and the system does not limit the number of root's processes. Offer it only to models and on input that you
     would trust with a terminal.
 
     Args:
