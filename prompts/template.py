@@ -96,7 +96,7 @@ def declaration(tool: Mapping[str, Any]) -> Markup:
 
 def arguments(values: Any) -> Markup:
     """A call's arguments: JSON on one line."""
-    return content(json_text(values))
+    return content(json_text(dict(values) if isinstance(values, Mapping) else values))
 
 
 def _marked_only(value: Any) -> Markup:

@@ -10,7 +10,7 @@ from arriero.prompts.guard import render_guard
 from arriero.prompts.messages import Message
 from arriero.prompts.options import RenderOptions
 from arriero.prompts.prompt import Prompt
-from arriero.prompts.template import arguments, content, render, result, stripped
+from arriero.prompts.template import HEADERS, arguments, content, render, result, stripped
 
 Tools = Sequence[Mapping[str, Any]]
 """Tool declarations in the OpenAI shape."""
@@ -44,7 +44,8 @@ class Llama31Writer:
 
     def conversation(self, messages: Sequence[Message], tools: Tools, options: RenderOptions) -> Prompt:
         """The prompt for a whole conversation."""
-        _check(messages)
+        builtin_tools = self._builtin_tools(options)
+        _check(messages, builtin_tools or ())
         _check_tools(tools)
         last = messages[-1]
         if options.continue_final_message and (last.role == "tool" or last.tool_calls):
@@ -60,6 +61,7 @@ class Llama31Writer:
                     "add it, or set tools_in_user_message=False"
                 )
             first_user = rest.pop(0)
+        date_string = self.fixed_date if options.date_string is None else options.date_string
         return render(
             "llama3.1.jinja",
             {
@@ -68,8 +70,8 @@ class Llama31Writer:
                 "messages": rest,
                 "tools": declared,
                 "tools_in_user_message": options.tools_in_user_message,
-                "builtin_tools": self._builtin_tools(options),
-                "date": options.date_string or self.fixed_date or _today(),
+                "builtin_tools": builtin_tools,
+                "date": _today() if date_string is None else date_string,
                 "open": options.continue_final_message,
                 "generate": options.add_generation_prompt and not options.continue_final_message,
             },
@@ -77,8 +79,9 @@ class Llama31Writer:
 
     def delta(self, messages: Sequence[Message], options: RenderOptions) -> Prompt:
         """What follows a finished assistant message."""
-        _check(messages)
-        return render("llama3.1-delta.jinja", {"messages": messages, "builtin_tools": self._builtin_tools(options)})
+        builtin_tools = self._builtin_tools(options)
+        _check(messages, builtin_tools or ())
+        return render("llama3.1-delta.jinja", {"messages": messages, "builtin_tools": builtin_tools})
 
     def _builtin_tools(self, options: RenderOptions) -> tuple[str, ...] | None:
         return options.builtin_tools if self.has_builtin_tools else None
@@ -111,28 +114,40 @@ def _check_tools(tools: Tools) -> None:
             raise InvalidMessage(f"tool {index} must be an object in the OpenAI shape, not {type(tool).__name__}")
 
 
-def _check(messages: Sequence[Message]) -> None:
+def _check(messages: Sequence[Message], builtin_tools: Sequence[str]) -> None:
     if not messages:
         raise InvalidMessage("the conversation is empty: give at least one message")
     for index, message in enumerate(messages):
         try:
-            _check_message(message)
+            _check_message(message, builtin_tools)
         except InvalidMessage as error:
             raise InvalidMessage(str(error), index=index) from None
 
 
-def _check_message(message: Message) -> None:
+def _check_message(message: Message, builtin_tools: Sequence[str]) -> None:
+    if message.role not in HEADERS:
+        raise InvalidMessage(f"unknown role {message.role!r}; use one of {', '.join(HEADERS)}")
     if message.tool_calls:
-        if message.role != "assistant":
-            raise InvalidMessage(f"role {message.role!r} cannot make tool calls: only an assistant message can")
-        if len(message.tool_calls) > 1:
-            raise InvalidMessage(
-                f"this format writes one tool call in a message, not {len(message.tool_calls)}: "
-                "give each call its own message, followed by its result"
-            )
-        content(message.tool_calls[0].name)
-        arguments(message.tool_calls[0].arguments)
+        _check_calls(message, builtin_tools)
     elif message.role == "tool":
         result(message.content)
     else:
         stripped(message.content)
+
+
+def _check_calls(message: Message, builtin_tools: Sequence[str]) -> None:
+    if message.role != "assistant":
+        raise InvalidMessage(f"role {message.role!r} cannot make tool calls: only an assistant message can")
+    if len(message.tool_calls) > 1:
+        raise InvalidMessage(
+            f"this format writes one tool call in a message, not {len(message.tool_calls)}: "
+            "give each call its own message, followed by its result"
+        )
+    call = message.tool_calls[0]
+    content(call.name)
+    arguments(call.arguments)
+    if call.name in builtin_tools:
+        if not isinstance(call.arguments, Mapping):
+            raise InvalidMessage(f"arguments of the built-in tool {call.name!r} must be an object of texts")
+        for value in call.arguments.values():
+            content(value)
