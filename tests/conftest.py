@@ -89,7 +89,7 @@ def _command(folder: Path, port: int, options: tuple[str, ...]) -> list[str]:
     return [
         str(python), "-m", "vllm.entrypoints.openai.api_server",
         "--model", str(folder), "--served-model-name", "arriero-demo", "--host", "127.0.0.1", "--port", str(port),
-        "--max-model-len", "2048", "--block-size", str(BLOCK_SIZE), "--enforce-eager",
+        "--max-model-len", "2048", "--block-size", str(BLOCK_SIZE), "--enforce-eager", "--dtype", "float32",
         "--enable-prompt-tokens-details", *options,
     ]  # fmt: skip
 

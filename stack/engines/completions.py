@@ -1,0 +1,164 @@
+"""vLLM's `/v1/completions` on the wire: the request's bytes, and its event stream read into deltas. No I/O."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pydantic_core
+
+from arriero.stack.engine import Delta, Sampling, Usage
+from arriero.stack.engines.http import NotNow, error_text
+from arriero.stack.errors import EngineError, EngineInterrupted, EngineRejected
+
+_LABEL = len("token_id:")
+
+
+def request_body(model: str, prompt_ids: list[int], sampling: Sampling, max_tokens: int) -> bytes:
+    """The JSON of one request.
+
+    Whatever vLLM would otherwise take from the model's `generation_config.json` is always sent, so that the answer
+    depends on `sampling` alone. `max_tokens` would default to 16 (FORMATS.md section 12).
+    """
+    body: dict[str, Any] = {
+        "model": model,
+        "prompt": prompt_ids,
+        "max_tokens": max_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": 0,
+        "min_p": 0.0,
+        "repetition_penalty": 1.0,
+        "stop_token_ids": sampling.stop_ids,
+        "skip_special_tokens": False,
+        "spaces_between_special_tokens": False,
+        "return_token_ids": True,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    if sampling.seed is not None:
+        body["seed"] = sampling.seed
+    if sampling.logprobs is not None:
+        body |= {"logprobs": sampling.logprobs, "return_tokens_as_token_ids": True}
+    return pydantic_core.to_json(body)
+
+
+class DeltaReader:
+    """Reads the event stream of one answer.
+
+    Args:
+        prompt_ids: What was sent; the server's account of it must agree.
+        where: The server's address, for errors.
+    """
+
+    def __init__(self, prompt_ids: list[int], where: str) -> None:
+        self._prompt_ids = prompt_ids
+        self._where = where
+        self._rest = b""
+        self._last: Delta | None = None
+        self._done = False
+        self.begun = False
+        """Whether a delta was delivered."""
+
+    def feed(self, chunk: bytes) -> Iterator[Delta]:
+        """Read the next bytes, cut anywhere.
+
+        Yields:
+            Deltas, all but the last of the answer.
+
+        Raises:
+            EngineInterrupted: The answer stopped making sense after it had begun, or vLLM gave it up.
+            EngineRejected: This is no completion stream with token ids, or the server refused inside the stream.
+            NotNow: The server failed inside the stream, before anything was delivered.
+        """
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        for line in lines:
+            if not line.startswith(b"data:"):
+                continue
+            payload = line[5:].strip()
+            if payload == b"[DONE]":
+                self._done = True
+                continue
+            try:
+                delta = self._read(pydantic_core.from_json(payload))
+            except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+                raise self._unusable(payload) from error
+            if delta is not None:
+                self.begun = True
+                yield delta
+
+    def finish(self) -> Delta:
+        """The last delta, once the stream has ended: finish reason and usage included.
+
+        Raises:
+            EngineInterrupted: The stream ended before the answer did.
+            EngineRejected: The stream held something else than an answer.
+            NotNow: The stream was empty.
+        """
+        if self._done and self._last is not None:
+            return self._last
+        if not self.begun and self._rest:
+            raise self._unusable(self._rest)
+        if not self.begun and self._last is None:
+            raise NotNow(f"{self._where} closed the stream before the answer began: see the server's log")
+        raise EngineInterrupted(
+            f"{self._where} closed the stream before the answer was complete: see the server's log, then ask again"
+        )
+
+    def _read(self, event: dict[str, Any]) -> Delta | None:
+        if "error" in event:
+            raise self._failure(event)
+        if not event["choices"]:
+            if self._last is not None:
+                last = self._last
+                self._last = Delta(last.token_ids, last.logprobs, last.finish_reason, _usage(event["usage"]))
+            return None
+        delta = self._delta(event["choices"][0])
+        if delta.finish_reason is not None:
+            self._last = delta
+            return None
+        return delta if delta.token_ids else None
+
+    def _delta(self, choice: dict[str, Any]) -> Delta:
+        token_ids = choice.get("token_ids")
+        if token_ids is None:
+            raise EngineRejected(
+                f"{self._where} answers without token ids: it must be vLLM 0.20 or newer, with nothing between that"
+                " rewrites its answers"
+            )
+        used = choice.get("prompt_token_ids")
+        if used is not None and used != self._prompt_ids:
+            raise EngineRejected(
+                f"{self._where} used another prompt than the one sent ({len(used)} ids instead of"
+                f" {len(self._prompt_ids)}): take away what rewrites requests in front of vLLM"
+            )
+        finish = choice.get("finish_reason")
+        if finish not in (None, "stop", "length"):
+            raise EngineInterrupted(
+                f"{self._where} gave up the answer ({finish}): see the server's log, then ask again"
+            )
+        found = choice.get("logprobs")
+        return Delta(tuple(token_ids), _logprobs(found) if found else (), finish)
+
+    def _failure(self, event: dict[str, Any]) -> Exception:
+        text = error_text(event)
+        if self.begun:
+            return EngineInterrupted(f"{self._where} failed in the middle of the answer ({text}): see the server's log")
+        error = event["error"]
+        code = error.get("code") if isinstance(error, dict) else None
+        if isinstance(code, int) and 400 <= code < 500:
+            return EngineRejected(f"{self._where} refused the request: {text}")
+        return NotNow(f"{self._where} failed: {text}; see the server's log")
+
+    def _unusable(self, payload: bytes) -> EngineError:
+        kind = EngineInterrupted if self.begun else EngineRejected
+        return kind(f"{self._where} sent something that is no vLLM completion: {payload[:80]!r}; use a vLLM server")
+
+
+def _logprobs(found: dict[str, Any]) -> tuple[dict[int, float], ...]:
+    return tuple(
+        {int(label[_LABEL:]): value for label, value in alternatives.items()} for alternatives in found["top_logprobs"]
+    )
+
+
+def _usage(raw: dict[str, Any]) -> Usage:
+    details = raw.get("prompt_tokens_details") or {}
+    return Usage(raw["prompt_tokens"], raw["completion_tokens"], details.get("cached_tokens"))

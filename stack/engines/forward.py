@@ -1,0 +1,178 @@
+"""One Llama in this process: its forward pass, with keys and values kept between prompts. Everything here blocks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from arriero.stack.engine import Sampling
+from arriero.stack.errors import EngineUnavailable, ModelNotReadable
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import DynamicCache
+
+_GREEDY_BELOW = 1e-5  # as in vLLM: dividing by less overflows
+
+
+@dataclass(slots=True, eq=False)
+class Tape:
+    """Ids that the model has read, and the keys and values that it made of them."""
+
+    cache: "DynamicCache"
+    ids: list[int] = field(default_factory=list)
+    intact: bool = True
+
+
+class Sampler:
+    """Draws the next id.
+
+    Args:
+        sampling: How to sample.
+    """
+
+    def __init__(self, sampling: Sampling) -> None:
+        import torch
+
+        self._sampling = sampling
+        self._generator = torch.Generator()
+        if sampling.seed is None:
+            self._generator.seed()
+        else:
+            self._generator.manual_seed(sampling.seed)
+
+    def draw(self, logits: "torch.Tensor") -> tuple[int, tuple[dict[int, float], ...]]:
+        """Draw one id, and report alternatives where asked for. The drawn id is always among them."""
+        import torch
+
+        wanted = self._sampling
+        if wanted.temperature < _GREEDY_BELOW:
+            drawn = int(torch.argmax(logits))
+        else:
+            probabilities = torch.softmax(logits / wanted.temperature, dim=-1)
+            if wanted.top_p < 1.0:
+                probabilities = _nucleus(probabilities, wanted.top_p)
+            drawn = int(torch.multinomial(probabilities, 1, generator=self._generator))
+        if wanted.logprobs is None:
+            return drawn, ()
+        every = torch.log_softmax(logits, dim=-1)
+        values, ids = torch.topk(every, min(wanted.logprobs, every.numel()))
+        alternatives = dict(zip(ids.tolist(), values.tolist(), strict=True))
+        return drawn, (alternatives | {drawn: float(every[drawn])},)
+
+
+def _nucleus(probabilities: "torch.Tensor", top_p: float) -> "torch.Tensor":
+    import torch
+
+    ordered, order = torch.sort(probabilities, descending=True)
+    ordered[torch.cumsum(ordered, dim=-1) - ordered >= top_p] = 0.0
+    return torch.zeros_like(probabilities).scatter(-1, order, ordered)
+
+
+class Forward:
+    """A loaded model.
+
+    Args:
+        folder: The model's folder.
+        threads: Threads for torch; None for torch's own choice. This holds for the whole process.
+        kept: How many finished prompts keep their keys and values.
+
+    Raises:
+        EngineUnavailable: torch or transformers is not installed.
+        ModelNotReadable: The weights are unreadable or incomplete.
+    """
+
+    def __init__(self, folder: Path, *, threads: int | None, kept: int) -> None:
+        try:
+            import torch
+        except ImportError as error:
+            raise EngineUnavailable(
+                "running a model in this process needs torch: `pip install 'arriero[local]'`"
+            ) from error
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self._model = _load(folder)
+        self._kept = kept
+        self._idle: list[Tape] = []
+
+    def take(self, prompt_ids: Sequence[int]) -> Tape:
+        """A tape that holds as much of the prompt's beginning as is known, and nothing else.
+
+        The last id of the prompt is never on it: the model has to read something to answer.
+        """
+        from transformers import DynamicCache
+
+        best, shared = None, 0
+        for tape in self._idle:
+            length = _common(tape.ids, prompt_ids[:-1])
+            if length > shared and 2 * length >= len(
+                tape.ids
+            ):  # a few shared ids are not worth the loss of a long tape
+                best, shared = tape, length
+        if best is None:
+            return Tape(DynamicCache())
+        self._idle.remove(best)
+        if surplus := len(best.ids) - shared:
+            best.cache.crop(-surplus)
+            del best.ids[shared:]
+        return best
+
+    def give_back(self, tape: Tape) -> None:
+        """Keep a tape for later prompts, and forget the oldest ones."""
+        if tape.intact and tape.ids:
+            self._idle.append(tape)
+            del self._idle[: -self._kept or None]
+
+    def read(self, tape: Tape, ids: Sequence[int]) -> "torch.Tensor":
+        """Read ids that follow the tape.
+
+        Returns:
+            Logits of the id after them.
+        """
+        import torch
+
+        tape.intact = False  # until every layer has read them
+        with torch.inference_mode():
+            out = self._model(
+                input_ids=torch.tensor([ids]), past_key_values=tape.cache, use_cache=True, logits_to_keep=1
+            )
+        tape.ids += ids
+        tape.intact = True
+        logits: torch.Tensor = out.logits[0, -1].float()
+        return logits
+
+
+def _common(a: Sequence[int], b: Sequence[int]) -> int:
+    limit = min(len(a), len(b))
+    if list(a[:limit]) == list(b[:limit]):
+        return limit
+    return next(i for i in range(limit) if a[i] != b[i])
+
+
+def _load(folder: Path) -> Any:
+    try:
+        import torch
+        import transformers
+    except ImportError as error:
+        raise EngineUnavailable(
+            f"running a model in this process needs transformers ({error}): `pip install 'arriero[local]'`"
+        ) from error
+    library: Any = transformers  # its annotations do not cover what is called here
+    logging = library.utils.logging
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        model, found = library.AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
+        )
+    except Exception as error:  # config, safetensors and torch each raise their own
+        raise ModelNotReadable(f"{folder} cannot be loaded: {error}; fetch the model again") from error
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+    if absent := sorted({*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])}):
+        raise ModelNotReadable(
+            f"the weights in {folder} lack {len(absent)} tensors of the model, {absent[0]} among them:"
+            " fetch the model again"
+        )
+    return model.eval()

@@ -1,0 +1,317 @@
+"""What VLLMEngine makes of servers that fail: a real HTTP server on loopback misbehaves in each way."""
+
+import json
+import socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from anyio.abc import SocketAttribute, SocketStream
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from arriero.stack.engine import Delta, Sampling, Usage
+from arriero.stack.engines.vllm import VLLMEngine
+from arriero.stack.errors import ContextTooLong, EngineInterrupted, EngineRejected, EngineUnavailable, ModelNotReadable
+
+pytestmark = pytest.mark.anyio
+PROMPT = [1, 2, 3]
+Answer = Callable[[SocketStream], Awaitable[None]]
+
+
+class ScriptedServer:
+    """A real HTTP server on loopback that answers `/v1/models` like vLLM, and completions as a test says.
+
+    Args:
+        root: The model folder that it claims to serve.
+        script: What to do with each completion request, in order; the last one is repeated.
+    """
+
+    def __init__(self, root: Path, script: Sequence[Answer]) -> None:
+        self.root = root
+        self.script = script
+        self.requests: list[dict[str, Any]] = []
+        self.left = anyio.Event()
+        self.connections = 0
+        self.url = ""
+
+    async def serve(self, stream: SocketStream) -> None:
+        self.connections += 1
+        async with stream:
+            reader = BufferedByteReceiveStream(stream)
+            try:
+                while True:
+                    await self._answer(reader, stream)
+            except (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError, anyio.ClosedResourceError):
+                self.left.set()
+
+    async def _answer(self, reader: BufferedByteReceiveStream, stream: SocketStream) -> None:
+        head = (await reader.receive_until(b"\r\n\r\n", 65536)).decode()
+        length = next((int(line[15:]) for line in head.lower().splitlines() if line.startswith("content-length:")), 0)
+        body = await reader.receive_exactly(length) if length else b""
+        if head.startswith("GET"):
+            card = {"id": "arriero-demo", "root": str(self.root), "max_model_len": 512}
+            await stream.send(response(200, json.dumps({"data": [card]}).encode()))
+            return
+        self.requests.append(json.loads(body))
+        await self.script[min(len(self.requests), len(self.script)) - 1](stream)
+
+
+def response(status: int, body: bytes = b"", **headers: str) -> bytes:
+    lines = [f"HTTP/1.1 {status} Said so", f"content-length: {len(body)}", *(f"{k}: {v}" for k, v in headers.items())]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def event(token_ids: Sequence[int] = (), finish: str | None = None, **more: Any) -> bytes:
+    choice = {"index": 0, "text": "", "token_ids": list(token_ids), "finish_reason": finish, **more}
+    return b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n"
+
+
+USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":3}}\n\n'
+DONE = b"data: [DONE]\n\n"
+WHOLE = event([7]) + event([8]) + event([9], "stop") + USAGE + DONE
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+def chunk(data: bytes) -> bytes:
+    return f"{len(data):x}\r\n".encode() + data + b"\r\n"
+
+
+def says(*pieces: bytes) -> Answer:
+    """Send these bytes, each at once."""
+
+    async def answer(stream: SocketStream) -> None:
+        for piece in pieces:
+            await stream.send(piece)
+
+    return answer
+
+
+def hangs_up_after(*pieces: bytes) -> Answer:
+    async def answer(stream: SocketStream) -> None:
+        await says(*pieces)(stream)
+        await stream.aclose()
+
+    return answer
+
+
+streams_whole_answer = says(HEAD, chunk(WHOLE), b"0\r\n\r\n")
+
+
+def resets_after(*pieces: bytes) -> Answer:
+    async def answer(stream: SocketStream) -> None:
+        await says(*pieces)(stream)
+        await anyio.sleep(0.02)  # let what was sent arrive: a reset discards what is under way
+        raw = stream.extra(SocketAttribute.raw_socket)
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await stream.aclose()
+
+    return answer
+
+
+def is_silent_after(*pieces: bytes) -> Answer:
+    async def answer(stream: SocketStream) -> None:
+        await says(*pieces)(stream)
+
+    return answer
+
+
+@asynccontextmanager
+async def misbehaving(root: Path, *script: Answer) -> AsyncIterator[ScriptedServer]:
+    server = ScriptedServer(root, script)
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    async with listener, anyio.create_task_group() as tasks:
+        server.url = f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/v1"
+        tasks.start_soon(listener.serve, server.serve)
+        with anyio.fail_after(20):
+            yield server
+        tasks.cancel_scope.cancel()
+
+
+async def ask(
+    server: ScriptedServer, prompt: Sequence[int] = PROMPT, *, max_tokens: int = 512, **how: Any
+) -> list[Delta]:
+    async with aclosing(await VLLMEngine.connect(server.url, **{"retries": 2, "backoff": 0.01} | how)) as engine:
+        return [delta async for delta in engine.generate(prompt, Sampling(max_tokens=max_tokens))]
+
+
+async def test_a_whole_answer_ends_with_reason_and_usage(tiny_llama: Path) -> None:
+    async with misbehaving(tiny_llama, streams_whole_answer) as server:
+        assert await ask(server) == [Delta((7,)), Delta((8,)), Delta((9,), (), "stop", Usage(3, 3, None))]
+
+
+async def test_an_answer_reads_the_same_however_its_bytes_are_cut(tiny_llama: Path) -> None:
+    bytewise = says(HEAD, *(chunk(WHOLE[i : i + 1]) for i in range(len(WHOLE))), b"0\r\n\r\n")
+    async with misbehaving(tiny_llama, bytewise) as server:
+        assert [delta.token_ids for delta in await ask(server)] == [(7,), (8,), (9,)]
+
+
+async def test_nobody_listening_is_named_with_address_and_remedy() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        with pytest.raises(EngineUnavailable, match=f"nothing answers at {url}.*start vLLM.*2 attempts"):
+            await VLLMEngine.connect(url, retries=1, backoff=0.01)
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "ftp://host/v1", "http://", "http://host:port", ""])
+async def test_a_url_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(EngineRejected, match="write for example"):
+        await VLLMEngine.connect(url)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        says(response(500, b'{"error":{"message":"dead"}}')),
+        says(response(503)),
+        says(response(429, b"slow down", **{"retry-after": "0"})),
+        hangs_up_after(),
+        resets_after(),
+        resets_after(HEAD),
+        hangs_up_after(HEAD, b"0\r\n\r\n"),
+        hangs_up_after(HEAD, b"40\r\ndata: {"),
+        says(HEAD, chunk(b'data: {"error":{"message":"worker died","code":500}}\n\n' + DONE), b"0\r\n\r\n"),
+    ],
+    ids=["500", "503", "429", "hang-up", "reset", "reset-after-head", "empty", "half-a-chunk", "error-event"],
+)
+async def test_what_failed_before_the_first_token_is_asked_again(tiny_llama: Path, failure: Answer) -> None:
+    async with misbehaving(tiny_llama, failure, failure, streams_whole_answer) as server:
+        assert len(await ask(server)) == 3
+        assert len(server.requests) == 3
+
+
+async def test_retries_end(tiny_llama: Path) -> None:
+    async with misbehaving(tiny_llama, says(response(500, b'{"error":{"message":"engine is dead"}}'))) as server:
+        with pytest.raises(EngineUnavailable, match=r"500 \(engine is dead\).*3 attempts"):
+            await ask(server)
+        assert len(server.requests) == 3
+
+
+async def test_the_wait_that_a_server_asks_for_is_kept(tiny_llama: Path) -> None:
+    busy = says(response(429, **{"retry-after": "1"}))
+    async with misbehaving(tiny_llama, busy, streams_whole_answer) as server:
+        start = anyio.current_time()
+        await ask(server)
+        assert anyio.current_time() - start >= 1.0
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        hangs_up_after(HEAD, chunk(event([7]))),
+        resets_after(HEAD, chunk(event([7]))),
+        hangs_up_after(HEAD, chunk(event([7])), b"40\r\ndata: {"),
+        says(HEAD, chunk(event([7])), b"0\r\n\r\n"),
+        says(HEAD, chunk(event([7]) + DONE), b"0\r\n\r\n"),
+        says(HEAD, chunk(event([7])), chunk(b"data: {nonsense\n\n")),
+        says(HEAD, chunk(event([7])), chunk(event([8], "abort"))),
+        says(HEAD, chunk(event([7])), chunk(b'data: {"error":{"message":"died","code":500}}\n\n')),
+        is_silent_after(HEAD, chunk(event([7]))),
+    ],
+    ids=["hang-up", "reset", "half-a-chunk", "early-end", "no-reason", "garbage", "abort", "error-event", "silence"],
+)
+async def test_an_answer_that_breaks_off_is_never_asked_again(tiny_llama: Path, failure: Answer) -> None:
+    async with misbehaving(tiny_llama, failure) as server:
+        async with aclosing(await VLLMEngine.connect(server.url, read_timeout=0.3, backoff=0.01)) as engine:
+            deltas = engine.generate(PROMPT, Sampling())
+            assert (await anext(deltas)).token_ids == (7,)
+            with pytest.raises(EngineInterrupted, match=r"127\.0\.0\.1"):
+                await anext(deltas)
+        assert len(server.requests) == 1
+
+
+async def test_silence_before_the_first_token_is_not_asked_again(tiny_llama: Path) -> None:
+    async with misbehaving(tiny_llama, is_silent_after()) as server:
+        with pytest.raises(EngineUnavailable, match=r"silent for 0.3 s.*read_timeout"):
+            await ask(server, read_timeout=0.3)
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (says(response(400, b'{"error":{"message":"bad top_p"}}')), "bad top_p"),
+        (says(response(403, b'{"error":"Unauthorized"}')), "refused the API key"),
+        (says(response(404, b'{"error":{"message":"no such model"}}')), "no such model.*the server has arriero-demo"),
+        (says(response(422, b'{"detail":[{"msg":"extra field"}]}')), "extra field"),
+        (says(response(200, b"<html>hello</html>")), "no vLLM completion.*hello"),
+        (says(response(200, b'data: {"choices": 5}\n\n')), "no vLLM completion"),
+        (says(response(200, b'data: {"choices":[{"index":0,"text":"hi"}]}\n\n')), "without token ids"),
+        (says(response(200, event([7], prompt_token_ids=[0, 1, 2, 3]))), r"another prompt.*4 ids instead of 3"),
+        (says(response(200, b'data: {"error":{"message":"too many logprobs","code":400}}\n\n')), "too many logprobs"),
+    ],
+    ids=["400", "403", "404", "422", "html", "shape", "no-ids", "other-prompt", "error-event"],
+)
+async def test_a_refusal_says_what_the_server_said(tiny_llama: Path, answer: Answer, said: str) -> None:
+    async with misbehaving(tiny_llama, answer) as server:
+        with pytest.raises(EngineRejected, match=said):
+            await ask(server)
+        assert len(server.requests) == 1
+
+
+async def test_no_error_shows_the_key_or_the_password(tiny_llama: Path) -> None:
+    async with misbehaving(tiny_llama, says(response(401, b'{"error":"Unauthorized"}'))) as server:
+        url = server.url.replace("http://", "http://user:hunter2@")
+        async with aclosing(await VLLMEngine.connect(url, api_key="sesame")) as engine:
+            with pytest.raises(EngineRejected, match="refused the API key") as caught:
+                await anext(engine.generate(PROMPT, Sampling()))
+        assert not any(secret in f"{caught.value}{engine!r}" for secret in ("hunter2", "sesame"))
+
+
+async def test_leaving_the_iterator_hangs_up(tiny_llama: Path) -> None:
+    async with misbehaving(tiny_llama, is_silent_after(HEAD, chunk(event([7])))) as server:
+        engine = await VLLMEngine.connect(server.url)
+        async with aclosing(engine):
+            deltas = engine.generate(PROMPT, Sampling())
+            assert (await anext(deltas)).token_ids == (7,)
+            await deltas.aclose()
+            await server.left.wait()
+
+
+async def test_cancelling_hangs_up(tiny_llama: Path) -> None:
+    async with misbehaving(tiny_llama, is_silent_after(HEAD)) as server:
+        engine = await VLLMEngine.connect(server.url)
+        async with aclosing(engine):
+            with anyio.move_on_after(0.2) as scope:
+                await anext(engine.generate(PROMPT, Sampling()))
+            assert scope.cancelled_caught
+            await server.left.wait()
+
+
+async def test_the_next_request_uses_the_same_connection(tiny_llama: Path) -> None:
+    async with misbehaving(tiny_llama, streams_whole_answer) as server:
+        async with aclosing(await VLLMEngine.connect(server.url)) as engine:
+            for _ in range(3):
+                assert len([delta async for delta in engine.generate(PROMPT, Sampling())]) == 3
+        assert server.connections == 1
+
+
+async def test_a_prompt_that_fills_the_context_is_never_sent(tiny_llama: Path) -> None:
+    async with misbehaving(tiny_llama, streams_whole_answer) as server:
+        with pytest.raises(ContextTooLong, match="512 tokens and the context of the model 512"):
+            await ask(server, [1] * 512)
+        assert server.requests == []
+
+
+async def test_the_answer_is_limited_to_what_the_context_leaves(tiny_llama: Path) -> None:
+    async with misbehaving(tiny_llama, streams_whole_answer) as server:
+        await ask(server, [1] * 500, max_tokens=100)
+        assert server.requests[0]["max_tokens"] == 12
+
+
+async def test_a_model_folder_on_another_machine_asks_for_the_tokenizer() -> None:
+    async with misbehaving(Path("/nowhere/llama"), streams_whole_answer) as server:
+        with pytest.raises(ModelNotReadable, match=r"/nowhere/llama is not on this machine: pass tokenizer="):
+            await VLLMEngine.connect(server.url)
+
+
+async def test_a_closed_engine_says_so(tiny_llama: Path) -> None:
+    async with misbehaving(tiny_llama, streams_whole_answer) as server:
+        engine = await VLLMEngine.connect(server.url)
+        await engine.aclose()
+        with pytest.raises(EngineUnavailable, match="closed"):
+            await anext(engine.generate(PROMPT, Sampling()))
