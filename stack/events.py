@@ -214,7 +214,7 @@ def from_json(line: str) -> Event:
         version, kind = raw.pop("v"), raw.pop("kind")
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise UnreadableEvent(f"not a stored event: {line[:80]!r}; the log is damaged there") from error
-    if version != SCHEMA_VERSION or kind not in _KINDS:
+    if version != SCHEMA_VERSION or str(kind) not in _KINDS:
         raise UnreadableEvent(
             f"event of kind {kind!r}, version {version!r}: this release reads version {SCHEMA_VERSION}; use a newer one"
         )

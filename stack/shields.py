@@ -16,7 +16,7 @@ from arriero.stack.generation import request
 Place = Literal["input", "output"]
 """Where a shield stands: before the model reads the user, or before the user reads the model."""
 
-_ANSWER_TOKENS = 10
+_ANSWER_TOKENS = 24
 _ALTERNATIVES = 5
 _STOP_TOKENS = ("<|eot_id|>", "<|eom_id|>", "<|end_of_text|>")
 

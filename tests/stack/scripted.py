@@ -1,16 +1,26 @@
 """An engine that says what a test tells it to, and refuses a request that does not extend the one before."""
 
+import json
 import re
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import anyio
 import anyio.lowlevel
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 
+from arriero.prompts.dialect import Dialect
+from arriero.prompts.messages import Message
 from arriero.prompts.tokens import Tokenizer
 from arriero.stack.engine import Delta, Sampling, Usage
+from arriero.stack.events import Event
+from arriero.stack.log import EventLog, SQLiteLog
+from arriero.stack.stack import Stack
+from arriero.stack.turn import Terms
+
+T = TypeVar("T")
 
 SPECIALS = (
     "<|begin_of_text|>",
@@ -115,3 +125,42 @@ class ScriptedEngine:
 async def _await(result: object) -> None:
     if hasattr(result, "__await__"):
         await result
+
+
+def scripted_stack(*answers: str | Say, log: EventLog | None = None, **settings: Any) -> Stack:
+    """A stack over a scripted engine that speaks Llama 3.1, with a log in memory."""
+    engine = ScriptedEngine(answers, **settings)
+    return Stack(engine, Dialect.get("llama3.1"), log=log or SQLiteLog(":memory:"))
+
+
+def engine_of(stack: Stack) -> ScriptedEngine:
+    assert isinstance(stack.engine, ScriptedEngine)
+    return stack.engine
+
+
+async def run(
+    stack: Stack, text: str, terms: Terms | None = None, session: str | None = None, into: list[Event] | None = None
+) -> list[Event]:
+    """All events of a turn with one user message; `into` keeps those of a turn that raises."""
+    events = [] if into is None else into
+    async for event in stack.run_turn([Message("user", text)], terms, session=session):
+        events.append(event)
+    return events
+
+
+async def logged(stack: Stack, session: str) -> list[Event]:
+    """All events of a session as they are on disk."""
+    return [record.event for record in await stack.log.read(session)]
+
+
+def of(kind: type[T], events: Iterable[Event]) -> list[T]:
+    return [event for event in events if isinstance(event, kind)]
+
+
+def kinds(events: Iterable[Event]) -> list[str]:
+    return [type(event).__name__ for event in events]
+
+
+def call(name: str, /, **arguments: object) -> str:
+    """A call as a Llama 3.1 writes it."""
+    return json.dumps({"name": name, "parameters": arguments}) + "<|eot_id|>"

@@ -1,0 +1,98 @@
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from arriero.prompts.messages import Message, ToolCall
+from arriero.stack.engine import Usage
+from arriero.stack.events import (
+    CallFinished,
+    CallStarted,
+    Event,
+    LimitReached,
+    PromptAppended,
+    StepFinished,
+    TextDelta,
+    TurnFailed,
+    TurnFinished,
+    TurnStarted,
+    UnreadableEvent,
+    VerdictGiven,
+    from_json,
+    to_json,
+)
+from arriero.stack.shields import Verdict
+from arriero.tools import ToolResult
+
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+numbers = st.floats(allow_nan=False, allow_infinity=False, min_value=0)
+counts = st.integers(0, 2**40)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=6,
+)
+ids = st.lists(counts, max_size=5).map(tuple)
+usages = st.builds(Usage, counts, counts, st.none() | counts)
+calls = st.builds(ToolCall, texts, st.dictionaries(texts, json_values, max_size=3), texts)
+messages = st.builds(
+    Message,
+    st.sampled_from(["system", "user", "assistant", "tool"]),
+    json_values,
+    st.lists(calls, max_size=2).map(tuple),
+    st.sampled_from(["eom", "eot", None]),
+)
+results = st.builds(ToolResult, calls, json_values, st.none() | texts, numbers, st.none() | texts)
+verdicts = st.builds(Verdict, st.booleans(), st.lists(texts, max_size=3).map(tuple), st.none() | numbers, texts)
+declarations = st.lists(st.dictionaries(texts, json_values, max_size=2), max_size=2).map(tuple)
+events: st.SearchStrategy[Event] = st.one_of(
+    st.builds(TurnStarted, st.lists(messages, max_size=2).map(tuple), texts, texts, declarations, st.just(("brave",))),
+    st.builds(PromptAppended, counts, ids),
+    st.builds(TextDelta, counts, texts),
+    st.builds(StepFinished, counts, ids, texts, st.lists(calls, max_size=2).map(tuple), texts, usages, numbers),
+    st.builds(CallStarted, counts, calls),
+    st.builds(CallFinished, counts, results),
+    st.builds(VerdictGiven, st.sampled_from(["input", "output"]), verdicts, numbers, texts),
+    st.builds(LimitReached, st.sampled_from(["steps", "calls", "tokens", "seconds", "context"]), texts),
+    st.builds(TurnFailed, texts, texts),
+    st.builds(TurnFinished, texts, st.sampled_from(["answer", "refused", "limit", "failed"]), usages, numbers),
+)
+
+
+@settings(deadline=None)
+@given(events)
+def test_an_event_survives_storage_unchanged(event: Event) -> None:
+    restored = from_json(to_json(event))
+    assert restored == event
+    assert to_json(restored) == to_json(event)
+
+
+def test_numbers_keep_their_kind() -> None:
+    stored = from_json(to_json(CallStarted(1, ToolCall("f", {"a": 1, "b": 1.0, "c": True}))))
+    assert isinstance(stored, CallStarted)
+    assert [type(value) for value in stored.call.arguments.values()] == [int, float, bool]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "[]",
+        "{}",
+        "null",
+        '{"v": 1, "kind": "LimitReached"}',
+        '{"v": 1, "kind": "Unheard", "limit": "steps"}',
+        '{"v": 99, "kind": "LimitReached", "limit": "steps", "detail": ""}',
+        '{"v": 1, "kind": [], "limit": "steps", "detail": ""}',
+    ],
+)
+def test_what_is_no_event_of_this_version_is_refused(line: str) -> None:
+    with pytest.raises(UnreadableEvent):
+        from_json(line)
+
+
+def test_stored_events_are_one_line_and_say_their_version() -> None:
+    line = to_json(TurnFinished("two\nlines", "answer", Usage(), 0.5))
+    assert "\n" not in line
+    assert json.loads(line)["v"] == 1
