@@ -1,0 +1,143 @@
+"""Lines in, lines out; a bad line gives its error and the next is read."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from vectors import parsed, rendered
+
+from arriero.prompts.dialect import Dialect
+from arriero.prompts.jsonl import parse_lines, render_lines
+from arriero.prompts.tokens import Tokenizer
+
+LLAMA = Dialect.get("llama3.1")
+
+
+def _one(line: str, tokenizer: Tokenizer | None = None) -> dict[str, Any]:
+    (answer,) = render_lines([line], LLAMA, tokenizer)
+    return answer
+
+
+@pytest.mark.parametrize("vector", rendered("hf-llama-3.1"))
+def test_a_line_gives_the_published_text(vector: dict[str, Any]) -> None:
+    answer = _one(json.dumps({"id": vector["id"], **vector["input"]}))
+    assert answer["id"] == vector["id"]
+    if vector["expected"] is None:
+        assert set(answer) == {"id", "error"}
+    else:
+        assert answer["text"] == vector["expected"]
+
+
+@pytest.mark.parametrize("vector", parsed("auto", "llama3-json", "llama3-builtin"))
+def test_a_line_gives_what_the_message_means(vector: dict[str, Any]) -> None:
+    (answer,) = parse_lines([json.dumps({key: vector[key] for key in ("id", "text", "tools")})], LLAMA)
+    expect = vector["expect"]
+    content = answer["content"] if expect["content"] == {"any": True} else expect["content"]
+    assert answer == {"id": vector["id"], **expect, "content": content}
+
+
+def test_token_ids_come_with_a_tokenizer_and_are_read_back(tokenizer: Tokenizer) -> None:
+    answer = _one('{"id": 1, "messages": [{"role": "user", "content": "hi"}]}', tokenizer)
+    assert tokenizer.decode(answer["token_ids"]) == answer["text"]
+    ids = [*tokenizer.encode("Hello"), tokenizer.special_id("<|eot_id|>")]
+    (read,) = parse_lines([json.dumps({"id": 2, "token_ids": ids})], LLAMA, tokenizer)
+    assert (read["id"], read["content"], read["end"]) == (2, "Hello", "end_of_turn")
+
+
+@pytest.mark.parametrize(
+    ("line", "id_", "problem"),
+    [
+        ("{", None, "line 1 is not JSON"),
+        ("[1]", None, "line 1 must be a JSON object, not list"),
+        ("[" * 100_000, None, "line 1 is not JSON"),
+        ('{"id": "a"}', "a", "the field 'messages' is missing"),
+        ('{"messages": "hi"}', None, "'messages' must be a list, not str"),
+        ('{"id": 1, "messages": []}', 1, "the conversation is empty"),
+        ('{"id": 1, "messages": ["hi"]}', 1, "message 0 must be an object"),
+        ('{"id": 1, "messages": [{"role": "robot"}]}', 1, "message 0: unknown role 'robot'"),
+        ('{"id": 1, "messages": [{"role": ["user"]}]}', 1, "message 0: unknown role"),
+        ('{"id": 1, "messages": [{"role": "user", "content": {}}]}', 1, "message 0: content must be text"),
+        ('{"id": 1, "messages": [{"role": "tool", "content": NaN}]}', 1, "message 0: not writable as strict JSON"),
+        ('{"id": 1, "messages": [{"role": "user", "content": "\\ud800"}]}', 1, "message 0: a lone surrogate"),
+        (
+            '{"id": 1, "messages": [{"role": "assistant", "tool_calls": [{"name": "f", "arguments": {"a": NaN}}]}]}',
+            1,
+            "message 0: not writable as strict JSON",
+        ),
+        ('{"id": 1, "messages": [{"role": "user", "tool_calls": 3}]}', 1, "message 0: 'tool_calls'"),
+        ('{"id": 1, "messages": [{"role": "user", "content": "hi"}], "tools": {}}', 1, "'tools' must be a list"),
+        ('{"id": 1, "messages": [{"role": "user", "content": "hi"}], "tools": ["f"]}', 1, "tool 0 must be an object"),
+        ('{"id": 1, "messages": [{"role": "user", "content": "hi"}], "options": {"x": 1}}', 1, "unknown option 'x'"),
+        (
+            '{"id": 1, "messages": [{"role": "user", "content": "hi"}], "options": {"date_string": 5}}',
+            1,
+            "option 'date_string' must be a str, not int",
+        ),
+    ],
+)
+def test_a_bad_line_gives_its_error(line: str, id_: Any, problem: str) -> None:
+    answers = list(render_lines([line, "", '{"id": "next", "messages": [{"role": "user", "content": "hi"}]}'], LLAMA))
+    assert answers[0]["id"] == id_
+    assert problem in answers[0]["error"]
+    assert answers[1]["id"] == "next"
+    assert "text" in answers[1]
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ('{"id": 1}', "give either 'text' or 'token_ids'"),
+        ('{"id": 1, "text": "a", "token_ids": [1]}', "give either 'text' or 'token_ids'"),
+        ('{"id": 1, "text": 5}', "'text' must be a str, not int"),
+        ('{"id": 1, "token_ids": ["a"]}', "'token_ids' must be a list of ids"),
+        ('{"id": 1, "token_ids": [1]}', "needs a tokenizer"),
+        ('{"id": 1, "text": "a", "tools": [5]}', "'tools' must be a list of names or declarations"),
+        ('{"id": 1, "text": "a", "tools": "f"}', "'tools' must be a list, not str"),
+    ],
+)
+def test_a_bad_message_line_gives_its_error(line: str, problem: str) -> None:
+    (answer,) = parse_lines([line], LLAMA)
+    assert answer["id"] == 1
+    assert problem in answer["error"]
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+messages = st.lists(
+    st.fixed_dictionaries(
+        {"role": st.sampled_from(["system", "user", "assistant", "tool", "ipython"]) | json_values},
+        optional={
+            "content": st.text() | json_values,
+            "end": json_values,
+            "tool_calls": st.lists(
+                st.fixed_dictionaries({}, optional={"name": st.just("f") | json_values, "arguments": json_values})
+            )
+            | json_values,
+        },
+    ),
+    max_size=3,
+)
+
+
+@given(
+    line=st.text()
+    | json_values.map(json.dumps)
+    | st.fixed_dictionaries(
+        {"messages": messages | json_values},
+        optional={
+            "id": json_values,
+            "tools": st.lists(st.dictionaries(st.sampled_from(["name", "function"]), json_values), max_size=2),
+            "options": st.dictionaries(st.sampled_from(["builtin_tools", "date_string", "x"]), json_values, max_size=2),
+            "text": st.text() | json_values,
+        },
+    ).map(json.dumps)
+)
+def test_no_line_raises(line: str) -> None:
+    for answer in [*render_lines([line], LLAMA), *parse_lines([line], LLAMA)]:
+        assert "id" in answer
+        assert ("error" in answer) != ("text" in answer or "content" in answer)
