@@ -1,9 +1,11 @@
 """What the whole suite shares: the event loop, and one real vLLM server over the model that ships with the project."""
 
+import ctypes
 import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -64,6 +66,7 @@ def start_vllm(tmp_path_factory: pytest.TempPathFactory) -> StartVLLM:
                 stderr=subprocess.STDOUT,
                 env=_environment(),
                 start_new_session=True,
+                preexec_fn=_end_with_this_process,
             )
         server = VLLMServer(f"http://127.0.0.1:{port}/v1", "arriero-demo", BLOCK_SIZE, log, process)
         try:
@@ -99,9 +102,16 @@ def _environment() -> dict[str, str]:
     return outer | {
         "VLLM_CPU_KVCACHE_SPACE": "1",
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "OMP_NUM_THREADS": "1",  # threads would only wait for each other over a model this small
         "VLLM_NO_USAGE_STATS": "1",
         "HF_HUB_OFFLINE": "1",
     }
+
+
+def _end_with_this_process() -> None:
+    if sys.platform == "linux":  # elsewhere a killed pytest leaves its server behind
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
 
 
 def _free_port() -> int:

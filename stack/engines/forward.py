@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import DynamicCache
 
+_TOO_SMALL_TO_SHARE = 50_000_000
+"""Parameters below which threads wait for each other longer than they compute."""
 _GREEDY_BELOW = 1e-5  # as in vLLM: dividing by less overflows
 
 
@@ -74,7 +76,7 @@ class Forward:
 
     Args:
         folder: The model's folder.
-        threads: Threads for torch; None for torch's own choice. This holds for the whole process.
+        threads: Threads for torch in the whole process; None for one with a small model, else torch's own choice.
         kept: How many finished prompts keep their keys and values.
 
     Raises:
@@ -89,9 +91,11 @@ class Forward:
             raise EngineUnavailable(
                 "running a model in this process needs torch: `pip install 'arriero[local]'`"
             ) from error
+        self._model = _load(folder)
+        if threads is None and self._model.num_parameters() < _TOO_SMALL_TO_SHARE:
+            threads = 1
         if threads is not None:
             torch.set_num_threads(threads)
-        self._model = _load(folder)
         self._kept = kept
         self._idle: list[Tape] = []
 

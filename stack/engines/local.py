@@ -29,7 +29,7 @@ class TransformersEngine:
 
     Args:
         folder: Model folder in Hugging Face format: `config.json`, `tokenizer.json`, safetensors weights.
-        threads: Threads for torch in the whole process; None for torch's own choice.
+        threads: Threads for torch in the whole process; None for one with a small model, else torch's own choice.
         kept_prompts: How many finished prompts keep their keys and values.
 
     Raises:
