@@ -13,10 +13,10 @@ class ToolError(ArrieroError):
     Raise it inside a tool to tell the model what went wrong in words of your own.
 
     Example:
-        >>> raise ToolError("no exchange rate is known for 1850")
-        Traceback (most recent call last):
-            ...
-        arriero.tools.errors.ToolError: no exchange rate is known for 1850
+        >>> def exchange_rate(year: int) -> float:
+        ...     if year < 1999:
+        ...         raise ToolError(f"no exchange rate is known for {year}")
+        ...     return 1.1
     """
 
 
