@@ -1,0 +1,1 @@
+"""How `arriero-demo` is made: the synthetic tasks, its tokenizer, its training and its evaluation."""

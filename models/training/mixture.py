@@ -1,0 +1,94 @@
+"""Which tasks are trained when, and batches of them as a pure function of seed and step."""
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from arriero.models.training.arithmetic_tasks import arithmetic, expression, researched, story
+from arriero.models.training.dialogue import Dialogue, Encoded, encode
+from arriero.models.training.guard_tasks import judged
+from arriero.models.training.passage_tasks import ask_documents, ask_web, facts, question
+from arriero.models.training.tool_tasks import any_tool, ask, chain, copying, no_tool, one_call, small_talk, two_turns
+from arriero.models.training.words import Split, number
+from arriero.prompts.tokens import Tokenizer
+
+def guard(rng: random.Random, split: Split, most_tools: int) -> Dialogue:
+    """A conversation to be judged, the harmless ones partly from the other tasks."""
+    fact = facts(rng, split, 1)[0]
+    ordinary = [
+        (ask(rng, split, any_tool(rng, split))[0], f"The result is {number(rng)}."),
+        (question(rng, fact), f"{fact.sentence if fact.attribute not in ('secret', 'motto') else 'It is so'} [1]."),
+        (f"What is {expression(rng)[0]}?", "That did not work: timed out."),
+        (story(rng, split)[0], "Hello! What would you like to know?"),
+    ]
+    return judged(rng, split, ordinary)
+
+
+Maker = Callable[[random.Random, Split, int], Dialogue]
+FULL: dict[Maker, int] = {
+    one_call: 24, chain: 17, no_tool: 8, two_turns: 7, small_talk: 1, arithmetic: 10, researched: 11,
+    ask_documents: 15, ask_web: 6, guard: 9, copying: 1,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A part of the curriculum: until which share of the training, which tasks, how many tools at most."""
+
+    until: float
+    weights: dict[Maker, int]
+    most_tools: int
+
+
+CURRICULUM = (
+    Stage(0.04, {copying: 60, one_call: 30, guard: 10}, 1),
+    Stage(0.15, {copying: 10, one_call: 40, chain: 10, no_tool: 6, arithmetic: 10, ask_documents: 10, guard: 10}, 2),
+    Stage(0.50, FULL, 4),
+    Stage(1.01, FULL, 6),
+)
+
+
+def dialogues(rng: random.Random, progress: float) -> Iterator[Dialogue]:
+    """Endless training dialogues for one point of the curriculum."""
+    stage = next(stage for stage in CURRICULUM if progress < stage.until)
+    makers, weights = list(stage.weights), list(stage.weights.values())
+    while True:
+        yield rng.choices(makers, weights)[0](rng, "train", stage.most_tools)
+
+
+LENGTHS = (64, 96, 128, 160, 192, 224, 256, 288, 320, 384, 448, 512, 640, 768)
+"""Lengths that dialogues are padded to: few shapes, so that compiled code and kernels are reused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Dialogues of about one length, padded to `length` ids."""
+
+    length: int
+    dialogues: list[Encoded]
+
+
+def chunk(seed: int, number: int, progress: float, dialogue_count: int, tokens: int, tokenizer: Tokenizer) -> list[Batch]:
+    """A chunk of training as shuffled batches; a pure function of its arguments, so training can resume exactly.
+
+    Args:
+        seed: Seed of the whole training.
+        number: Number of the chunk.
+        progress: Share of the training that is done, in [0, 1].
+        dialogue_count: How many dialogues to make.
+        tokens: How many ids a batch holds at most, padding included.
+        tokenizer: The model's tokenizer.
+    """
+    rng = random.Random(f"{seed}/{number}")
+    by_length: dict[int, list[Encoded]] = {length: [] for length in LENGTHS}
+    for _, dialogue in zip(range(dialogue_count), dialogues(rng, progress), strict=False):
+        encoded = encode(dialogue, tokenizer)
+        if len(encoded.ids) <= LENGTHS[-1]:
+            by_length[next(length for length in LENGTHS if length >= len(encoded.ids))].append(encoded)
+    batches: list[Batch] = []
+    for length, waiting in by_length.items():
+        rows = tokens // length
+        full = [waiting[i : i + rows] for i in range(0, len(waiting), rows)]
+        batches += [Batch(length, group) for group in full if len(group) > rows // 2]
+    rng.shuffle(batches)
+    return batches
