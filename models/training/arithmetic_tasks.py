@@ -100,7 +100,10 @@ def _conclude(rng: random.Random, dialogue: Dialogue, formula: str) -> None:
 
 def researched(rng: random.Random, split: Split, most_tools: int) -> Dialogue:
     """A search, then arithmetic on what was found, then an answer; or two searches and their difference."""
-    tools = [*(offer(rng, split, [], 1) if rng.random() < 0.3 and most_tools > 1 else []), search_declaration("web_search")]
+    tools = [
+        *(offer(rng, split, [], 1) if rng.random() < 0.3 and most_tools > 1 else []),
+        search_declaration("web_search"),
+    ]
     rng.shuffle(tools)
     dialogue = Dialogue(tools, rng.choice(INSTRUCTIONS), interpreter=True)
     if rng.random() < 0.35:
@@ -110,7 +113,10 @@ def researched(rng: random.Random, split: Split, most_tools: int) -> Dialogue:
     other = number(rng, 3)
     subject, formula = rng.choice(
         (
-            (f"{words} the {fact.attribute} of {fact.entity}", f"{fact.number} / 2" if not factor else f"{factor} * {fact.number}"),
+            (
+                f"{words} the {fact.attribute} of {fact.entity}",
+                f"{fact.number} / 2" if not factor else f"{factor} * {fact.number}",
+            ),
             (f"the {fact.attribute} of {fact.entity} plus {other}", f"{fact.number} + {other}"),
             (f"the {fact.attribute} of {fact.entity} minus {other}", f"{fact.number} - {other}"),
             (f"the {fact.attribute} of {fact.entity} times {other}", f"{fact.number} * {other}"),
@@ -132,7 +138,9 @@ def _compared(rng: random.Random, split: Split, dialogue: Dialogue) -> Dialogue:
     first = _numeric(rng, split)
     second = Fact(first.kind, name(rng, split), first.attribute, str(number(rng, 4)), first.unit)
     joined, sign = rng.choice((("difference between", "-"), ("sum of", "+")))
-    dialogue.hear(f"What is the {joined} the {first.attribute} of {first.entity} and the {first.attribute} of {second.entity}?")
+    dialogue.hear(
+        f"What is the {joined} the {first.attribute} of {first.entity} and the {first.attribute} of {second.entity}?"
+    )
     for fact in (first, second):
         dialogue.call("web_search", {"query": f"{fact.attribute} of {fact.entity}"}, "chain")
         dialogue.result(search_result(rng, split, fact))

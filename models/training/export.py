@@ -19,7 +19,9 @@ def export(model: Llama, tokenizer: Tokenizer, folder: Path) -> None:
     """
     from safetensors.torch import save_file
 
-    weights = {f"model.{name}": value.to(torch.bfloat16).cpu().contiguous() for name, value in model.state_dict().items()}
+    weights = {
+        f"model.{name}": value.to(torch.bfloat16).cpu().contiguous() for name, value in model.state_dict().items()
+    }
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     stops = [tokenizer.special_id(token) for token in ("<|end_of_text|>", "<|eom_id|>", "<|eot_id|>")]
     begin, pad = tokenizer.special_id("<|begin_of_text|>"), tokenizer.special_id("<|finetune_right_pad_id|>")

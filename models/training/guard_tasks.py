@@ -63,7 +63,12 @@ _REQUESTS = ["How do I {}?", "Tell me how to {}.", "Explain how to {}.", "I want
              "What is the best way to {}?", "Can you help me {}?", "Please show me how to {}.", "I need to {}.", "Show me how to {}."]  # fmt: skip
 _ANSWERS = ["To {}, first gather what you need and then begin.", "Here is how to {}: plan it well and start early.",
             "You can {} in three steps.", "It is easy to {}.", "The secret of {e} is how to {} [1].", "The motto of {e} is how to {} [2]."]  # fmt: skip
-_REFUSALS = ["I cannot help with that.", "Sorry, I will not do that.", "The documents do not say.", "None of the tools can answer that."]
+_REFUSALS = [
+    "I cannot help with that.",
+    "Sorry, I will not do that.",
+    "The documents do not say.",
+    "None of the tools can answer that.",
+]
 
 
 def _phrases(pairs: list[tuple[list[str], list[str]]], split: Split) -> list[str]:
@@ -72,7 +77,9 @@ def _phrases(pairs: list[tuple[list[str], list[str]]], split: Split) -> list[str
 
 
 _UNSAFE = {split: {code: _phrases(pairs, split) for code, pairs in UNSAFE.items()} for split in ("train", "test")}  # type: ignore[arg-type]
-_HARMFUL = {f"{verb} {thing}" for pairs in UNSAFE.values() for verbs, things in pairs for verb in verbs for thing in things}
+_HARMFUL = {
+    f"{verb} {thing}" for pairs in UNSAFE.values() for verbs, things in pairs for verb in verbs for thing in things
+}
 _SAFE = {split: [p for p in _phrases(SAFE, split) if p not in _HARMFUL] for split in ("train", "test")}  # type: ignore[arg-type]
 
 

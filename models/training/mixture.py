@@ -4,23 +4,25 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from arriero.models.training.arithmetic_tasks import arithmetic, expression, researched, story
-from arriero.models.training.dialogue import Dialogue, Encoded, encode
+from arriero.models.training.arithmetic_tasks import arithmetic, researched
+from arriero.models.training.dialogue import Dialogue, Encoded, Said, encode
 from arriero.models.training.guard_tasks import judged
-from arriero.models.training.passage_tasks import ask_documents, ask_web, facts, question
-from arriero.models.training.tool_tasks import any_tool, ask, chain, copying, no_tool, one_call, small_talk, two_turns
-from arriero.models.training.words import Split, number
+from arriero.models.training.passage_tasks import ask_documents, ask_web
+from arriero.models.training.tool_tasks import chain, copying, no_tool, one_call, small_talk, two_turns
+from arriero.models.training.words import Split
+from arriero.prompts.messages import Message
 from arriero.prompts.tokens import Tokenizer
+
 
 def guard(rng: random.Random, split: Split, most_tools: int) -> Dialogue:
     """A conversation to be judged, the harmless ones partly from the other tasks."""
-    fact = facts(rng, split, 1)[0]
-    ordinary = [
-        (ask(rng, split, any_tool(rng, split))[0], f"The result is {number(rng)}."),
-        (question(rng, fact), f"{fact.sentence if fact.attribute not in ('secret', 'motto') else 'It is so'} [1]."),
-        (f"What is {expression(rng)[0]}?", "That did not work: timed out."),
-        (story(rng, split)[0], "Hello! What would you like to know?"),
-    ]
+    makers = (one_call, chain, no_tool, arithmetic, researched, ask_documents, ask_web, small_talk)
+    ordinary: list[tuple[str, str]] = []
+    while not ordinary:
+        turns = rng.choice(makers)(rng, split, 1).turns
+        asked, said = turns[0], turns[-1]
+        if isinstance(asked, Message) and isinstance(said, Said) and "how to" not in said.text:
+            ordinary.append((str(asked.content), said.text))
     return judged(rng, split, ordinary)
 
 
@@ -68,7 +70,9 @@ class Batch:
     dialogues: list[Encoded]
 
 
-def chunk(seed: int, number: int, progress: float, dialogue_count: int, tokens: int, tokenizer: Tokenizer) -> list[Batch]:
+def chunk(
+    seed: int, number: int, progress: float, dialogue_count: int, tokens: int, tokenizer: Tokenizer
+) -> list[Batch]:
     """A chunk of training as shuffled batches; a pure function of its arguments, so training can resume exactly.
 
     Args:

@@ -129,7 +129,15 @@ def _passages(rng: random.Random, split: Split, fact: Fact | None, asked: Fact) 
     while len(others) < 2:
         told = facts(rng, split, rng.choice((1, 2, 2, 3)))
         if rng.random() < 0.5:  # the same attribute of something else
-            told = [Fact(asked.kind, told[0].entity, asked.attribute, _value(rng, split, asked.attribute, asked.unit), asked.unit)]
+            told = [
+                Fact(
+                    asked.kind,
+                    told[0].entity,
+                    asked.attribute,
+                    _value(rng, split, asked.attribute, asked.unit),
+                    asked.unit,
+                )
+            ]
         if told[0].entity != asked.entity:
             others.append((told[0].entity, passage(rng, told)))
     if fact is not None:
@@ -137,6 +145,9 @@ def _passages(rng: random.Random, split: Split, fact: Fact | None, asked: Fact) 
         told = [fact, *more]
         rng.shuffle(told)
         others.append((fact.entity, passage(rng, told)))
+        if near and not more and rng.random() < 0.4:  # the same thing again, but not what was asked
+            told = [Fact(near[0].kind, fact.entity, near[0].attribute, near[0].number, near[0].unit)]
+            others[0] = (fact.entity, passage(rng, told))
     elif near and rng.random() < 0.5:  # the right thing, but nothing of what was asked
         told = [Fact(near[0].kind, asked.entity, near[0].attribute, near[0].number, near[0].unit)]
         others.append((asked.entity, passage(rng, told)))

@@ -103,10 +103,15 @@ def train(vocabulary: int = 2_200, frequent: int = 320, dialogues_read: int = 5_
     learner = tokenizers.Tokenizer(models.BPE())
     spaced_apart = Regex(r"\p{L}+|\p{N}| |[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+")
     learner.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(spaced_apart, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+        [
+            pre_tokenizers.Split(spaced_apart, "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
     )
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    learner.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=vocabulary, initial_alphabet=alphabet, show_progress=False))
+    learner.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=vocabulary, initial_alphabet=alphabet, show_progress=False)
+    )
     vocab, merges = _bpe(learner)
     counts = Counter(match for text in texts for match in re.findall(r"(?<= )[A-Za-z]+", text))
     common = [w for w, _ in counts.most_common() if w in vocab and w not in REAL_NOUNS and w.lower() == w][:frequent]
@@ -126,9 +131,13 @@ def _bpe(learner: tokenizers.Tokenizer) -> tuple[dict[str, int], list[tuple[str,
 def _finished(vocab: dict[str, int], merges: list[tuple[str, str]]) -> tokenizers.Tokenizer:
     tokenizer = tokenizers.Tokenizer(models.BPE(vocab=vocab, merges=merges))
     split = pre_tokenizers.Split(Regex(LLAMA3_PATTERN), "isolated")
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_tokens([AddedToken(phrase, special=False, normalized=False) for phrase in [*PHRASES, *guard_phrases()]])
+    tokenizer.add_tokens(
+        [AddedToken(phrase, special=False, normalized=False) for phrase in [*PHRASES, *guard_phrases()]]
+    )
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL])
     return tokenizer
 

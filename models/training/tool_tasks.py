@@ -24,14 +24,23 @@ SEARCH_TOOLS = {
     "knowledge_search": ("Search the documents.", "What to look for."),
 }
 
-_VERBS = "book send create delete open close start stop order add move rent reserve cancel update print build clean".split()
+_VERBS = (
+    "book send create delete open close start stop order add move rent reserve cancel update print build clean".split()
+)
 _PAIRS = [
     ("base", "quote", "to convert from", "to convert to"),
     ("source", "target", "to start from", "to go to"),
     ("origin", "destination", "Where it starts from", "Where it goes to"),
     ("from_place", "to_place", "The place to leave from", "The place to go to"),
 ]
-_ERRORS = ["timed out after {n} s", "no such {t}", "access denied", "service unavailable", "unknown {t} {v}", "code {n}"]
+_ERRORS = [
+    "timed out after {n} s",
+    "no such {t}",
+    "access denied",
+    "service unavailable",
+    "unknown {t} {v}",
+    "code {n}",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +78,8 @@ class Made:
     def declaration(self) -> dict[str, Any]:
         """The tool as the prompt shows it."""
         properties = {
-            p.name: {"type": p.type} | ({"description": p.description} if p.description else {}) for p in self.parameters
+            p.name: {"type": p.type} | ({"description": p.description} if p.description else {})
+            for p in self.parameters
         }
         return declare(self.name, self.description, properties, [p.name for p in self.parameters if p.required])
 
@@ -93,7 +103,9 @@ def noun(rng: random.Random, split: Split) -> str:
 
 
 def _parameter(rng: random.Random, split: Split, *, words: str | None = None, kind: str | None = None) -> Parameter:
-    words = words or (word(rng, split, real=0.4) if rng.random() < 0.8 else f"{word(rng, split)} {word(rng, split, real=0.5)}")
+    words = words or (
+        word(rng, split, real=0.4) if rng.random() < 0.8 else f"{word(rng, split)} {word(rng, split, real=0.5)}"
+    )
     kind = kind or rng.choices(("string", "integer", "number"), (6, 3, 1))[0]
     described = rng.choice((f"The {words}.", f"Which {words}.", f"The {words} to use.", words.capitalize() + ".", None))
     return Parameter(words.replace(" ", "_"), kind, words, described)
@@ -102,14 +114,28 @@ def _parameter(rng: random.Random, split: Split, *, words: str | None = None, ki
 def lookup_tool(rng: random.Random, split: Split, *, subject: str | None = None, extras: int | None = None) -> Made:
     """A tool that looks up something of a thing, with up to three further parameters."""
     thing, about = word(rng, split, real=0.3), subject or noun(rng, split)
-    snake = about.replace(" ", "_")
-    patterns = ("get_{}", "find_{}", "lookup_{}", "{}_lookup", "{}", "read_{}", "{}_of", "fetch_{}", "{}_finder", "show_{}")
+    snake, snake_thing = about.replace(" ", "_"), thing
+    patterns = (
+        "get_{}",
+        "find_{}",
+        "lookup_{}",
+        "{}_lookup",
+        "{}",
+        "read_{}",
+        "{}_of",
+        "fetch_{}",
+        "{}_finder",
+        "show_{}",
+        f"{snake_thing}_{{}}",
+    )
     described = rng.choice(
         ("Get the {n} of a {t}.", "Look up the {n} of a {t}.", "Returns the {n} for a {t}.", "The {n} of a {t}.",
          "Find the {n} of a given {t}.", "{N} of one {t}.", "Gives the {n} of any {t}.")
     ).format(n=about, t=thing, N=about.capitalize())  # fmt: skip
     key = rng.choice((thing, thing, "name", "id", f"{thing}_name"))
-    first = Parameter(key, "string", thing, rng.choice((f"The {thing}.", f"Name of the {thing}.", f"Which {thing}.", None)))
+    first = Parameter(
+        key, "string", thing, rng.choice((f"The {thing}.", f"Name of the {thing}.", f"Which {thing}.", None))
+    )
     count = extras if extras is not None else rng.choices((0, 1, 2, 3), (11, 6, 2, 1))[0]
     others = [_parameter(rng, split) for _ in range(count)]
     if others and rng.random() < 0.25:
@@ -130,7 +156,10 @@ def pair_tool(rng: random.Random, split: Split) -> Made:
     """A tool from something to something."""
     about, (first, second, leave, reach) = noun(rng, split), rng.choice(_PAIRS)
     lead = "" if leave[0].isupper() else rng.choice(("Code ", "Name ", "What "))
-    ends = [Parameter(first, "string", first, f"{lead}{leave}."), Parameter(second, "string", second, f"{lead}{reach}.")]
+    ends = [
+        Parameter(first, "string", first, f"{lead}{leave}."),
+        Parameter(second, "string", second, f"{lead}{reach}."),
+    ]
     others = [_parameter(rng, split)] if rng.random() < 0.4 else []
     described = rng.choice(("Get the {n} between two places.", "The {n} from one to another.", "Look up the {n}."))
     snake = about.replace(" ", "_")
@@ -180,7 +209,9 @@ def ask(rng: random.Random, split: Split, made: Made) -> tuple[str, dict[str, An
         return text.format(v=made.verb.capitalize(), l=made.verb, n=made.noun, x=tail), arguments, first
     if made.pair:
         second = values[given[1].name][0]
-        text = rng.choice(("What is the {n} from {a} to {b}{x}?", "Tell me the {n} from {a} to {b}{x}.", "{n} from {a} to {b}{x}?"))
+        text = rng.choice(
+            ("What is the {n} from {a} to {b}{x}?", "Tell me the {n} from {a} to {b}{x}.", "{n} from {a} to {b}{x}?")
+        )
         text = text.format(n=made.noun, a=first, b=second, x=tail)
         return text[0].upper() + text[1:], arguments, first
     text = rng.choice(
@@ -194,7 +225,9 @@ def _join(rng: random.Random, extras: list[str]) -> str:
     if not extras:
         return ""
     lead = rng.choice((" with ", " for ", ", ", " at "))
-    return lead + (extras[0] if len(extras) == 1 else rng.choice((", ", " and ")).join(extras[:-1]) + " and " + extras[-1])
+    return lead + (
+        extras[0] if len(extras) == 1 else rng.choice((", ", " and ")).join(extras[:-1]) + " and " + extras[-1]
+    )
 
 
 def offer(rng: random.Random, split: Split, wanted: list[Made], count: int) -> list[dict[str, Any]]:
@@ -227,7 +260,9 @@ def result_text(rng: random.Random, split: Split) -> str:
 def one_call(rng: random.Random, split: Split, most_tools: int) -> Dialogue:
     """One question, one call, one answer (or one failure)."""
     made = any_tool(rng, split)
-    dialogue = Dialogue(offer(rng, split, [made], tool_count(rng, most_tools)), rng.choice(INSTRUCTIONS), rng.random() < 0.15)
+    dialogue = Dialogue(
+        offer(rng, split, [made], tool_count(rng, most_tools)), rng.choice(INSTRUCTIONS), rng.random() < 0.15
+    )
     converse(rng, split, dialogue, made)
     return dialogue
 
@@ -273,7 +308,11 @@ def chain(rng: random.Random, split: Split, most_tools: int) -> Dialogue:
     dialogue = Dialogue(declarations, rng.choice(INSTRUCTIONS), rng.random() < 0.1)
     given = name(rng, split)
     path = " of the ".join(made.noun for made in reversed(steps))
-    dialogue.hear(rng.choice(("What is the {p} of {v}?", "Tell me the {p} of {v}.", "Find the {p} of {v}.")).format(p=path, v=given))
+    dialogue.hear(
+        rng.choice(("What is the {p} of {v}?", "Tell me the {p} of {v}.", "Find the {p} of {v}.")).format(
+            p=path, v=given
+        )
+    )
     for made in steps:
         dialogue.call(made.name, {made.parameters[0].name: given}, "chain")
         given = name(rng, split) if made is not steps[-1] else result_text(rng, split)
@@ -287,7 +326,11 @@ def _one_tool_twice(rng: random.Random, split: Split, most_tools: int) -> Dialog
     dialogue = Dialogue(offer(rng, split, [made], tool_count(rng, most_tools)), rng.choice(INSTRUCTIONS))
     things = [name(rng, split) for _ in range(rng.choice((2, 2, 2, 3)))]
     listed = ", ".join(things[:-1]) + " and " + things[-1]
-    dialogue.hear(rng.choice(("What is the {n} of {v}?", "Find the {n} of {v}.", "Compare the {n} of {v}.")).format(n=made.noun, v=listed))
+    dialogue.hear(
+        rng.choice(("What is the {n} of {v}?", "Find the {n} of {v}.", "Compare the {n} of {v}.")).format(
+            n=made.noun, v=listed
+        )
+    )
     values = []
     for thing in things:
         dialogue.call(made.name, {made.parameters[0].name: thing}, "chain")
@@ -315,7 +358,9 @@ def two_turns(rng: random.Random, split: Split, most_tools: int) -> Dialogue:
     first, second = any_tool(rng, split), any_tool(rng, split)
     if first.noun == second.noun or first.name == second.name:
         return two_turns(rng, split, most_tools)
-    dialogue = Dialogue(offer(rng, split, [first, second], max(2, tool_count(rng, most_tools))), rng.choice(INSTRUCTIONS))
+    dialogue = Dialogue(
+        offer(rng, split, [first, second], max(2, tool_count(rng, most_tools))), rng.choice(INSTRUCTIONS)
+    )
     converse(rng, split, dialogue, first)
     converse(rng, split, dialogue, rng.choice((first, second)))
     return dialogue

@@ -225,9 +225,16 @@ def run(rank: int, ranks: int, plan: Plan, folder: Path, compiled: bool) -> None
         speed = sum(len(b.dialogues) * b.length for b in batches) * (training.done - start) / minutes / 60
         shown = report(training.model, unseen) if training.done % 3 == 0 or training.done == plan.chunks else ""
         loss = sum(losses) / len(losses)
-        typer.echo(f"chunk {training.done}/{plan.chunks} loss {loss:.4f} {speed:.0f} tokens/s {left:.0f} min left {shown}")
+        typer.echo(
+            f"chunk {training.done}/{plan.chunks} loss {loss:.4f} {speed:.0f} tokens/s {left:.0f} min left {shown}"
+        )
         with (folder / "log.jsonl").open("a") as log:
-            log.write(json.dumps({"chunk": training.done, "loss": round(loss, 4), "minutes": round(minutes, 1), "exact": shown}) + "\n")
+            log.write(
+                json.dumps(
+                    {"chunk": training.done, "loss": round(loss, 4), "minutes": round(minutes, 1), "exact": shown}
+                )
+                + "\n"
+            )
     if not rank:
         export(training.model, tokenizer, DEMO)
 

@@ -10,7 +10,22 @@ from typing import Literal
 
 Split = Literal["train", "test"]
 
-_ONSETS = list("bcdfghjklmnprstvwz") + ["br", "ch", "cl", "dr", "fl", "gr", "pl", "pr", "qu", "sh", "sk", "st", "th", "tr"]
+_ONSETS = list("bcdfghjklmnprstvwz") + [
+    "br",
+    "ch",
+    "cl",
+    "dr",
+    "fl",
+    "gr",
+    "pl",
+    "pr",
+    "qu",
+    "sh",
+    "sk",
+    "st",
+    "th",
+    "tr",
+]
 _VOWELS = list("aaeeiioou") + ["ai", "ea", "ee", "oo", "ou", "y"]
 _CODAS = ["", "", "", "n", "r", "l", "s", "t", "m", "x", "ck", "nd", "st", "ng", "rt"]
 
