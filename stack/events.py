@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import pydantic_core
 
 from arriero.prompts.errors import ArrieroError
 from arriero.prompts.messages import JSON, Message, ToolCall
@@ -189,8 +191,8 @@ def to_json(event: Event) -> str:
         >>> to_json(LimitReached("steps", "2 of 2"))
         '{"v":1,"kind":"LimitReached","limit":"steps","detail":"2 of 2"}'
     """
-    body = {"v": SCHEMA_VERSION, "kind": kind_of(event), **_shallow(event)}
-    return json.dumps(body, default=_shallow, ensure_ascii=False, separators=(",", ":"))
+    body = {"v": SCHEMA_VERSION, "kind": kind_of(event)} | {name: getattr(event, name) for name in event.__slots__}
+    return pydantic_core.to_json(body, inf_nan_mode="constants").decode()
 
 
 def from_json(line: str) -> Event:
@@ -222,14 +224,6 @@ def from_json(line: str) -> Event:
         return _adapter(str(kind)).validate_python(raw)
     except ValueError as error:
         raise UnreadableEvent(f"a stored {kind} does not have the fields of one: {error}") from error
-
-
-def _shallow(value: Any) -> dict[str, Any]:
-    if not is_dataclass(value):
-        if isinstance(value, Mapping):
-            return dict(value)
-        raise TypeError(f"{type(value).__name__} cannot be stored as JSON")
-    return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
 @cache

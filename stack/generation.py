@@ -1,6 +1,6 @@
 """One engine request, parsed while it arrives."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import anyio
@@ -82,20 +82,35 @@ class Generation:
         """Its calls in the order written, those to unknown tools included; the registry answers these itself."""
         return self.parsed.tool_calls
 
-    async def advance(self) -> None:
-        """Take in the next delta.
+    @property
+    def has_text(self) -> bool:
+        """Whether text has become certain that was not taken yet."""
+        return bool(self._waiting)
+
+    async def read_until(self, enough: Callable[[], bool]) -> None:
+        """Take in deltas until it is enough, or the last one has come.
+
+        Args:
+            enough: Asked after each delta.
 
         Raises:
             EngineError: The engine refused or broke off.
         """
-        delta = await anext(self._deltas, None)
-        if delta is None:
-            raise EngineInterrupted(f"the answer broke off after {len(self.token_ids)} tokens: no reason was given")
-        self.token_ids += delta.token_ids
-        self._waiting += [e.text for e in self._parser.feed_ids(delta.token_ids) if isinstance(e, TextParsed)]
-        self.usage = delta.usage or self.usage
-        if delta.finish_reason is not None:
-            self._finish(cut=delta.finish_reason == "length")
+        async for delta in self._deltas:
+            self.token_ids += delta.token_ids
+            for event in self._parser.feed_ids(delta.token_ids):
+                if isinstance(event, TextParsed):
+                    self._waiting.append(event.text)
+            self.usage = delta.usage or self.usage
+            if delta.finish_reason is not None:
+                self._finish(cut=delta.finish_reason == "length")
+            if self.finished or enough():
+                return
+        raise EngineInterrupted(f"the answer broke off after {len(self.token_ids)} tokens: no reason was given")
+
+    async def read(self) -> None:
+        """Take in all that is left."""
+        await self.read_until(lambda: False)
 
     def take_text(self) -> str:
         """Text that became certain since the last time."""
@@ -106,4 +121,5 @@ class Generation:
     def _finish(self, *, cut: bool) -> None:
         self.cut = cut
         self._parsed = self._parser.finish()
-        self._waiting.append(self._parsed.unshown)
+        if self._parsed.unshown:
+            self._waiting.append(self._parsed.unshown)

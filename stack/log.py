@@ -1,18 +1,29 @@
 """The event log: append-only, on disk before an event's effect is visible."""
 
+import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import anyio
 from anyio import to_thread
 
 from arriero.prompts.errors import ArrieroError
 from arriero.stack.events import Event, UnreadableEvent, from_json, kind_of, to_json
+
+A = TypeVar("A")
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+_QUICK = 0.001
+"""A commit below this many seconds is done on the event loop."""
+_SMOOTHING = 0.2
 
 _LAYOUT = 1
 _TABLE = (
@@ -28,10 +39,22 @@ _TABLE = (
     "CREATE TRIGGER events_stay BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'the event log only grows'); END",
     "CREATE TRIGGER events_hold BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'the event log only grows'); END",
 )
+_REMEDIES = (
+    ("SQLITE_BUSY", "another process holds it; try again, or give a longer busy_timeout"),
+    ("SQLITE_FULL", "the disk is full; free some space and run the turn again"),
+    ("SQLITE_READONLY", "it is read-only; give a file that can be written"),
+    ("SQLITE_CANTOPEN", "the folder must exist and be writable"),
+    ("SQLITE_NOTADB", "that file is something else; give another path"),
+)
+_ANY_REMEDY = "check the disk, and that nothing else changes the file"
 
 
 class LogError(ArrieroError):
     """The event log cannot be opened, read or written. What was to follow has not happened."""
+
+
+class LogBusy(LogError):
+    """Another process was writing all the time."""
 
 
 class LogConflict(LogError):
@@ -100,8 +123,9 @@ class SQLiteLog:
     """An event log in one SQLite file.
 
     Write-ahead logging with `synchronous=FULL`: a commit returns when its bytes are synced, so what was
-    committed survives `kill -9` and a power cut. A sync takes 0.2 ms on a good disk and tens of
-    milliseconds on a bad one, so it runs on a worker thread and the event loop goes on.
+    committed survives `kill -9` and a power cut. Handing a commit to a worker thread and back costs more
+    CPU than the commit itself. So it is done on the event loop while commits are measured to be quick, and
+    on a worker thread where syncs are slow or another process is writing.
 
     Args:
         path: The file, created if absent, or `":memory:"` for a log that ends with the process.
@@ -123,23 +147,13 @@ class SQLiteLog:
 
     def __init__(self, path: str | Path, *, busy_timeout: float = 5.0) -> None:
         self.path = str(path)
-        self._lock = threading.Lock()
         # One writer at a time anyway: waiting here keeps the worker threads free for tools.
         self._turnstile = anyio.CapacityLimiter(1)
-        try:
-            self._connection = sqlite3.connect(
-                self.path, timeout=busy_timeout, isolation_level=None, check_same_thread=False
-            )
-        except sqlite3.Error as error:
-            raise self._failure("opened", error) from error
-        try:
-            self._prepare()
-        except sqlite3.Error as error:
-            self._connection.close()
-            raise self._failure("opened", error) from error
-        except LogError:
-            self._connection.close()
-            raise
+        self._patient = _Connection(self.path, busy_timeout)
+        self._patient.prepare()
+        in_memory = self.path == ":memory:"
+        self._eager = self._patient if in_memory else _Connection(self.path, 0.0)
+        self._pace = 0.0 if in_memory else _QUICK  # seconds of a commit, smoothed; a worker thread measures first
 
     async def append(self, session: str, turn: str, seq: int, events: Sequence[Event]) -> None:
         """Write events, all or none; see `EventLog.append`."""
@@ -147,15 +161,15 @@ class SQLiteLog:
         rows = [
             (session, turn, seq + offset, now, kind_of(event), to_json(event)) for offset, event in enumerate(events)
         ]
-        await to_thread.run_sync(self._insert, rows, limiter=self._turnstile)
+        await self._run(self._insert, rows)
 
     async def read(self, session: str, turn: str | None = None) -> list[Record]:
         """Events of a session or turn; see `EventLog.read`."""
         query = "SELECT session, turn, seq, time, json FROM events WHERE session = ?"
-        wanted: tuple[str, ...] = (session,)
+        wanted = [session]
         if turn is not None:
-            query, wanted = query + " AND turn = ?", (session, turn)
-        rows = await to_thread.run_sync(self._select, query + " ORDER BY seq", wanted, limiter=self._turnstile)
+            query, wanted = query + " AND turn = ?", [session, turn]
+        rows = await to_thread.run_sync(self._patient.select, query + " ORDER BY seq", wanted, limiter=self._turnstile)
         try:
             return [Record(row[0], row[1], row[2], row[3], from_json(row[4])) for row in rows]
         except UnreadableEvent as error:
@@ -164,74 +178,98 @@ class SQLiteLog:
     async def length(self, session: str) -> int:
         """Number of events of a session."""
         query = "SELECT coalesce(max(seq) + 1, 0) FROM events WHERE session = ?"
-        rows = await to_thread.run_sync(self._select, query, (session,), limiter=self._turnstile)
+        rows = await self._run(lambda connection, wanted: connection.select(query, wanted), [session])
         return int(rows[0][0])
 
     async def sessions(self) -> list[str]:
         """Names of all sessions."""
         query = "SELECT DISTINCT session FROM events ORDER BY session"
-        rows = await to_thread.run_sync(self._select, query, (), limiter=self._turnstile)
+        rows = await to_thread.run_sync(self._patient.select, query, (), limiter=self._turnstile)
         return [row[0] for row in rows]
 
     async def aclose(self) -> None:
         """Close the file. Closing twice is fine."""
-        with self._lock:
-            self._connection.close()
+        self._eager.close()
+        self._patient.close()
 
-    def _prepare(self) -> None:
-        run = self._connection.execute
-        run("PRAGMA journal_mode = WAL")
-        run("PRAGMA synchronous = FULL")
-        run("BEGIN IMMEDIATE")  # two processes may open a new file at once: one of them makes the table
-        layout = run("PRAGMA user_version").fetchone()[0]
-        if layout == 0 and not run("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            for statement in _TABLE:
-                run(statement)
-            run(f"PRAGMA user_version = {_LAYOUT}")
-            layout = _LAYOUT
-        run("COMMIT")
-        if layout != _LAYOUT:
-            raise LogError(
-                f"{self.path} is not an event log of layout {_LAYOUT} (it says {layout}): give another file,"
-                " or use the release that wrote this one"
-            )
-
-    def _insert(self, rows: Iterable[tuple[object, ...]]) -> None:
-        with self._lock:
+    async def _run(self, work: Callable[["_Connection", A], T], argument: A) -> T:
+        if self._pace < _QUICK:
             try:
-                self._connection.execute("BEGIN IMMEDIATE")
-                self._connection.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", rows)
-                self._connection.execute("COMMIT")
-            except sqlite3.Error as error:
-                self._roll_back()
-                raise self._failure("written", error) from error
+                return work(self._eager, argument)
+            except LogBusy:
+                _log.debug("%s is held by another process: waiting on a worker thread", self.path)
+        return await to_thread.run_sync(work, self._patient, argument, limiter=self._turnstile)
 
-    def _roll_back(self) -> None:
-        # SQLite has already rolled back by itself after some errors, a full disk among them.
+    def _insert(self, connection: "_Connection", rows: Sequence[tuple[object, ...]]) -> None:
+        started = time.perf_counter()
+        connection.insert(rows)
+        self._pace += _SMOOTHING * (time.perf_counter() - started - self._pace)
+
+
+class _Connection:
+    """One connection, used by one thread at a time. SQLite's errors leave it as `LogError`s."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        with self._typed("opened"):
+            self._sqlite = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
+            self._sqlite.execute("PRAGMA synchronous = FULL")
+
+    def prepare(self) -> None:
+        """Make the table in a new file; refuse a file of somebody else's."""
+        run = self._sqlite.execute
         try:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-        except sqlite3.ProgrammingError:
-            return  # closed: nothing is open that could be rolled back
+            with self._typed("opened"):
+                run("PRAGMA journal_mode = WAL")
+                run("BEGIN IMMEDIATE")  # two processes may open a new file at once: one of them makes the table
+                layout = run("PRAGMA user_version").fetchone()[0]
+                if layout == 0 and not run("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                    for statement in _TABLE:
+                        run(statement)
+                    run(f"PRAGMA user_version = {_LAYOUT}")
+                    layout = _LAYOUT
+                run("COMMIT")
+            if layout != _LAYOUT:
+                raise LogError(
+                    f"{self._path} is not an event log of layout {_LAYOUT} (it says {layout}): give another file,"
+                    " or use the release that wrote this one"
+                )
+        except LogError:
+            self.close()
+            raise
 
-    def _select(self, query: str, wanted: Sequence[str]) -> list[tuple[Any, ...]]:
-        with self._lock:
+    def insert(self, rows: Sequence[tuple[object, ...]]) -> None:
+        with self._lock, self._typed("written"):
             try:
-                return self._connection.execute(query, wanted).fetchall()
-            except sqlite3.Error as error:
-                raise self._failure("read", error) from error
+                self._sqlite.execute("BEGIN IMMEDIATE")
+                self._sqlite.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", rows)
+                self._sqlite.execute("COMMIT")
+            except sqlite3.Error:
+                # SQLite has rolled back by itself after some errors, a full disk among them.
+                with suppress(sqlite3.Error):
+                    self._sqlite.execute("ROLLBACK")
+                raise
 
-    def _failure(self, what: str, error: sqlite3.Error) -> LogError:
-        if isinstance(error, sqlite3.IntegrityError):
-            return LogConflict(
-                f"the event log {self.path} already has an event at that position: another process continued the"
+    def select(self, query: str, wanted: Sequence[str]) -> list[tuple[Any, ...]]:
+        with self._lock, self._typed("read"):
+            return self._sqlite.execute(query, wanted).fetchall()
+
+    def close(self) -> None:
+        with self._lock:
+            self._sqlite.close()
+
+    @contextmanager
+    def _typed(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.IntegrityError as error:
+            raise LogConflict(
+                f"the event log {self._path} already has an event at that position: another process continued the"
                 " session; run the turn again to continue from there"
-            )
-        remedy = {
-            "SQLITE_BUSY": "another process holds it; try again, or give a longer busy_timeout",
-            "SQLITE_FULL": "the disk is full; free some space and run the turn again",
-            "SQLITE_READONLY": "it is read-only; give a file that can be written",
-            "SQLITE_CANTOPEN": "the folder must exist and be writable",
-            "SQLITE_NOTADB": "that file is something else; give another path",
-        }.get(getattr(error, "sqlite_errorname", "") or "", "check the disk, and that nothing else changes the file")
-        return LogError(f"the event log {self.path} could not be {what}: {error}; {remedy}")
+            ) from error
+        except sqlite3.Error as error:
+            name = getattr(error, "sqlite_errorname", None) or ""
+            kind = LogBusy if name.startswith("SQLITE_BUSY") else LogError
+            remedy = next((text for code, text in _REMEDIES if name.startswith(code)), _ANY_REMEDY)
+            raise kind(f"the event log {self._path} could not be {what}: {error}; {remedy}") from error

@@ -134,7 +134,7 @@ class LlamaGuard:
 
 
 def _no_verdict(reason: str) -> Verdict:
-    return Verdict(False, reason=f"no verdict, so it may not pass: {reason}")
+    return Verdict(False, reason=f"may not pass: {reason}")
 
 
 def _unsafe_share(alternatives: Mapping[int, float], tokenizer: Tokenizer) -> float | None:

@@ -1,7 +1,7 @@
 """A stack: an engine, the dialect it speaks, a log, shields. What agents and the server run on."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Self
@@ -11,6 +11,7 @@ from anyio import to_thread
 
 from arriero.models import DEMO
 from arriero.prompts.dialect import Dialect
+from arriero.prompts.errors import UnknownDialect
 from arriero.prompts.messages import Message
 from arriero.stack.engine import Engine
 from arriero.stack.events import Event
@@ -80,11 +81,11 @@ class Stack:
             LogError: The log cannot be opened.
         """
 
-        async def open_engine() -> tuple[Engine, str | Path]:
+        async def open_engine() -> tuple[Engine, list[str | Path]]:
             from arriero.stack.engines.vllm import VLLMEngine
 
             engine = await VLLMEngine.connect(url, model=model, tokenizer=tokenizer, api_key=api_key)
-            return engine, tokenizer or engine.model
+            return engine, [engine.model, *([tokenizer] if tokenizer else [])]
 
         return Opening(lambda: cls._open(open_engine, dialect, log, guard))
 
@@ -114,27 +115,27 @@ class Stack:
             LogError: The log cannot be opened.
         """
 
-        async def open_engine() -> tuple[Engine, str | Path]:
+        async def open_engine() -> tuple[Engine, list[str | Path]]:
             from arriero.stack.engines.local import TransformersEngine
 
             where = Path(folder or DEMO)
-            return await to_thread.run_sync(TransformersEngine, where), where
+            return await to_thread.run_sync(TransformersEngine, where), [where]
 
         return Opening(lambda: cls._open(open_engine, dialect, log, guard))
 
     @classmethod
     async def _open(
         cls,
-        open_engine: Callable[[], Awaitable[tuple[Engine, str | Path]]],
+        open_engine: Callable[[], Awaitable[tuple[Engine, list[str | Path]]]],
         dialect: str | Dialect | None,
         log: EventLog | str | Path | None,
         guard: Engine | None,
     ) -> "Stack":
         known = Dialect.get(dialect) if isinstance(dialect, str) else dialect
         async with AsyncExitStack() as opened:
-            engine, source = await open_engine()
+            engine, sources = await open_engine()
             opened.push_async_callback(engine.aclose)
-            spoken = known or Dialect.detect(source)
+            spoken = known or _detect(sources)
             kept = SQLiteLog(log or ":memory:") if log is None or isinstance(log, str | Path) else log
             stack = cls(engine, spoken, log=kept, guard=guard)
             opened.pop_all()
@@ -195,6 +196,15 @@ class Stack:
     ) -> None:
         with anyio.CancelScope(shield=True):
             await self.aclose()
+
+
+def _detect(sources: Sequence[str | Path]) -> Dialect:
+    """The dialect of a model by its name, else by its tokenizer's folder."""
+    *others, last = sources
+    for source in others:
+        with suppress(UnknownDialect):
+            return Dialect.detect(source)
+    return Dialect.detect(last)
 
 
 class Opening:

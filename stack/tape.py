@@ -132,8 +132,8 @@ class Sessions:
             )
         self._busy.add(session)
         try:
-            tape = self._tapes.pop(session, None)
-            if tape is None or tape.length != await self.log.length(session):
+            tape = self._tapes.pop(session, None) or Tape(session)
+            if tape.length != await self.log.length(session):
                 tape = fold(session, await self.log.read(session))
             yield tape
             self._keep(tape)

@@ -199,13 +199,13 @@ class _Turn:
             if self.step == 1 and self.terms.input_shields:
                 for event in await self._gate_input(generation):
                     yield event
+            withheld = bool(self.terms.output_shields)
             while not self.over:
-                text = generation.take_text()
-                if text and not self.terms.output_shields:
-                    yield TextDelta(self.step, text)
+                if generation.has_text and not withheld:
+                    yield TextDelta(self.step, generation.take_text())
                 if generation.finished:
                     break
-                await self._within(generation.advance())
+                await self._within(generation.read_until(lambda: generation.has_text and not withheld))
         if self.over:
             return
         for event in await self._settle(generation, time.perf_counter() - started):
@@ -251,8 +251,7 @@ class _Turn:
 
                 group.start_soon(judge)
                 try:
-                    while not (generation.finished or verdicts):
-                        await generation.advance()
+                    await generation.read_until(lambda: bool(verdicts))
                 except Exception as error:  # kept out of the group, which would wrap it
                     failure = error
                     group.cancel_scope.cancel()
@@ -373,7 +372,7 @@ async def _verdict(shield: Shield, messages: Sequence[Message], where: Place) ->
         verdict = await shield.check(messages, where)
     except Exception as error:  # the boundary: a shield that breaks forbids
         _log.warning("shield %s failed", shield.name, exc_info=error)
-        verdict = Verdict(False, reason=f"no verdict, so it may not pass: {type(error).__name__}: {error}")
+        verdict = Verdict(False, reason=f"may not pass, the shield broke: {type(error).__name__}: {error}")
     return VerdictGiven(where, verdict, time.perf_counter() - started, shield.name)
 
 

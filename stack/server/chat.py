@@ -53,8 +53,7 @@ class Step:
     async def complete(self) -> dict[str, Any]:
         """The whole answer as a `chat.completion`."""
         async with self._generation() as generation:
-            while not generation.finished:
-                await generation.advance()
+            await generation.read()
         text, calls = self._answer(generation)
         message: dict[str, Any] = {"role": "assistant", "content": text or (None if calls else ""), "refusal": None}
         if calls:
@@ -69,15 +68,15 @@ class Step:
     async def chunks(self) -> AsyncIterator[str]:
         """The answer as `chat.completion.chunk`s. The first comes once the engine has begun to answer."""
         async with self._generation() as generation:
-            await generation.advance()
+            await generation.read_until(lambda: True)
             yield self._chunk({"role": "assistant", "content": ""})
             while True:
                 # Without tools whatever looks like a call is text, and that is known at the end only.
-                if text := generation.take_text():
-                    yield self._chunk({"content": text})
+                if generation.has_text:
+                    yield self._chunk({"content": generation.take_text()})
                 if generation.finished:
                     break
-                await generation.advance()
+                await generation.read_until(lambda: generation.has_text)
         text, calls = self._answer(generation)
         if generation.calls and text:
             yield self._chunk({"content": text})
