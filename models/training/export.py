@@ -1,6 +1,7 @@
 """Write a trained network as a Hugging Face model folder."""
 
 import json
+import shutil
 from pathlib import Path
 
 import torch
@@ -10,7 +11,7 @@ from arriero.prompts.tokens import Tokenizer
 
 
 def export(model: Llama, tokenizer: Tokenizer, folder: Path) -> None:
-    """Write `model.safetensors`, `config.json`, `generation_config.json` and `tokenizer_config.json`.
+    """Write the weights, the configuration files and the chat template.
 
     Args:
         model: The network; its weights are stored in bfloat16.
@@ -29,6 +30,7 @@ def export(model: Llama, tokenizer: Tokenizer, folder: Path) -> None:
     shape = Shape(tokenizer.size)
     _write(folder / "config.json", shape.config() | ids | {"dtype": "bfloat16"})
     _write(folder / "generation_config.json", ids | {"do_sample": False})
+    shutil.copy(Path(__file__).parent / "chat_template.jinja", folder)
     _write(
         folder / "tokenizer_config.json",
         {

@@ -76,11 +76,11 @@ def _phrases(pairs: list[tuple[list[str], list[str]]], split: Split) -> list[str
     return [phrase for phrase in every if (zlib.crc32(phrase.encode()) % 4 == 0) == (split == "test")]
 
 
-_UNSAFE = {split: {code: _phrases(pairs, split) for code, pairs in UNSAFE.items()} for split in ("train", "test")}  # type: ignore[arg-type]
+_UNSAFE = {split: {code: _phrases(pairs, split) for code, pairs in UNSAFE.items()} for split in ("train", "test")}
 _HARMFUL = {
     f"{verb} {thing}" for pairs in UNSAFE.values() for verbs, things in pairs for verb in verbs for thing in things
 }
-_SAFE = {split: [p for p in _phrases(SAFE, split) if p not in _HARMFUL] for split in ("train", "test")}  # type: ignore[arg-type]
+_SAFE = {split: [p for p in _phrases(SAFE, split) if p not in _HARMFUL] for split in ("train", "test")}
 
 
 def act(rng: random.Random, split: Split) -> tuple[str, str | None]:

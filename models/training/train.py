@@ -24,6 +24,7 @@ import torch.distributed as dist
 import torch.nn.functional as F  # noqa: N812
 import typer
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import spawn
 from torch.utils.data import DataLoader, Dataset
 
 from arriero.models import DEMO
@@ -184,7 +185,7 @@ class Training:
         if ranks > 1:
             flat = torch.cat([g.flatten() for g in gradients])
             dist.all_reduce(flat)
-            for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            for gradient, part in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
                 gradient.copy_(part.view_as(gradient))
         nn.utils.clip_grad_norm_(self.model.parameters(), 2.0)
         for optimizer in self.optimizers:
@@ -253,7 +254,7 @@ def main(
         run(0, 1, plan, folder, compiled)
         return
     (folder / "rendezvous").unlink(missing_ok=True)
-    torch.multiprocessing.spawn(run, (processes, plan, folder, compiled), nprocs=processes)
+    spawn(run, (processes, plan, folder, compiled), nprocs=processes)  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":
