@@ -18,7 +18,8 @@ from arriero.stack.events import Event
 from arriero.stack.log import EventLog, SQLiteLog
 from arriero.stack.shields import LlamaGuard, Shield, UnknownShield
 from arriero.stack.tape import Sessions
-from arriero.stack.turn import Terms, run_turn
+from arriero.stack.terms import Terms
+from arriero.stack.turn import run_turn
 
 _SHIELDS: Mapping[str, Callable[[Engine], Shield]] = MappingProxyType({"llama-guard": LlamaGuard})
 

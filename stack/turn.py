@@ -9,15 +9,15 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 from uuid import uuid4
 
 import anyio
 
-from arriero.prompts.dialect import Dialect, RenderOptions
-from arriero.prompts.errors import ArrieroError, InvalidMessage
+from arriero.prompts.dialect import Dialect
+from arriero.prompts.errors import InvalidMessage
 from arriero.prompts.messages import Message, ToolCall
 from arriero.stack.engine import Engine, Sampling, Usage
 from arriero.stack.errors import ContextTooLong
@@ -40,73 +40,17 @@ from arriero.stack.generation import Generation, request, stop_ids
 from arriero.stack.log import EventLog, LogError
 from arriero.stack.shields import Place, Shield, Verdict
 from arriero.stack.tape import SessionMismatch, Sessions, Tape
-from arriero.tools import Registry
+from arriero.stack.terms import REFUSAL, Limits, Terms
+
+__all__ = ["REFUSAL", "Limits", "Terms", "run_turn"]
 
 T = TypeVar("T")
-
-REFUSAL = "I can't help with that."
-"""What the user reads when a shield forbids."""
 
 _log = logging.getLogger(__name__)
 
 
-class InvalidLimit(ArrieroError, ValueError):
-    """A limit is not a positive number."""
-
-
 class _OutOfTime(Exception):
     """The turn's deadline has passed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a turn may use up.
-
-    Args:
-        steps: Most messages of the model.
-        calls: Most tool calls.
-        tokens: Most tokens generated, all steps together.
-        seconds: Longest wall time.
-
-    Example:
-        >>> Limits(steps=2).steps
-        2
-    """
-
-    steps: int = 8
-    calls: int = 32
-    tokens: int = 4096
-    seconds: float = 300.0
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "calls", "tokens", "seconds"):
-            if not getattr(self, name) > 0:
-                raise InvalidLimit(f"limit {name} is {getattr(self, name)!r}: give a number above 0")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """How a turn is run.
-
-    Args:
-        registry: Tools to offer.
-        instructions: System text, written when the session begins.
-        input_shields: They judge what the user says, beside generation; output is withheld until they clear it.
-        output_shields: They judge the answer, which is withheld until they clear it.
-        limits: What the turn may use up.
-        sampling: How to sample each step.
-        options: How to render.
-        refusal: What the user reads when a shield forbids.
-    """
-
-    registry: Registry = field(default_factory=Registry)
-    instructions: str = ""
-    input_shields: tuple[Shield, ...] = ()
-    output_shields: tuple[Shield, ...] = ()
-    limits: Limits = field(default_factory=Limits)
-    sampling: Sampling = field(default_factory=Sampling)
-    options: RenderOptions = field(default_factory=RenderOptions)
-    refusal: str = REFUSAL
 
 
 async def run_turn(

@@ -17,7 +17,7 @@ from arriero.stack.server.chat import Step
 from arriero.stack.server.conversation import read_messages
 from arriero.stack.server.errors import describe, install
 from arriero.stack.stack import Stack
-from arriero.stack.turn import REFUSAL
+from arriero.stack.terms import REFUSAL
 
 T = TypeVar("T")
 
