@@ -74,7 +74,7 @@ class LlamaGuard:
     Example:
         >>> import anyio
         >>> from arriero.models import DEMO
-        >>> from arriero.stack import Stack
+        >>> from arriero.stack.stack import Stack
         >>> async def judge() -> bool:
         ...     async with Stack.local(DEMO) as stack:
         ...         verdict = await LlamaGuard(stack.engine).check([Message("user", "Hello!")], "input")
