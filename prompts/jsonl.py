@@ -27,7 +27,7 @@ class UnreadableLine(ArrieroError):
 
 
 def render_lines(
-    lines: Iterable[str], dialect: Dialect, tokenizer: Tokenizer | None = None
+    lines: Iterable[str | bytes], dialect: Dialect, tokenizer: Tokenizer | None = None
 ) -> Iterator[dict[str, Any]]:
     """Render conversations.
 
@@ -55,7 +55,9 @@ def render_lines(
             yield {"id": raw.get("id"), "error": str(error)}
 
 
-def parse_lines(lines: Iterable[str], dialect: Dialect, tokenizer: Tokenizer | None = None) -> Iterator[dict[str, Any]]:
+def parse_lines(
+    lines: Iterable[str | bytes], dialect: Dialect, tokenizer: Tokenizer | None = None
+) -> Iterator[dict[str, Any]]:
     """Parse what models wrote.
 
     Args:
@@ -82,7 +84,7 @@ def parse_lines(lines: Iterable[str], dialect: Dialect, tokenizer: Tokenizer | N
             yield {"id": raw.get("id"), "error": str(error)}
 
 
-def _objects(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+def _objects(lines: Iterable[str | bytes]) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue

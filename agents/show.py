@@ -1,0 +1,249 @@
+"""Turns for people and for programs to read, event by event."""
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Protocol, assert_never
+from uuid import uuid4
+
+from arriero.agents.agent import Agent
+from arriero.agents.turn import Turn
+from arriero.prompts.messages import JSON, ToolCall
+from arriero.stack.engine import Usage
+from arriero.stack.events import (
+    CallFinished,
+    CallStarted,
+    Event,
+    LimitReached,
+    PromptAppended,
+    StepFinished,
+    TextDelta,
+    TurnFailed,
+    TurnFinished,
+    TurnStarted,
+    VerdictGiven,
+    to_json,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_LABEL = 10
+_RESULT_LINES = 8
+_LINE_CHARS = 160
+_PLAIN = {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t"}
+_PLAIN |= dict.fromkeys([*range(0x7F, 0xA0), 0x202A, 0x202B, 0x202C, 0x202D, 0x202E, *range(0x2066, 0x206A)], "\ufffd")
+"""Control characters, which would let a model or a web page write to the terminal what it likes."""
+
+
+def visible(text: str) -> str:
+    r"""Text with its control characters made visible.
+
+    Example:
+        >>> visible("red: \x1b[31m")
+        'red: ␛[31m'
+    """
+    return text.translate(_PLAIN)
+
+
+def call_text(call: ToolCall) -> str:
+    """A call on one line, as Python would write it.
+
+    Example:
+        >>> call_text(ToolCall("web_search", {"query": "Mount Orla"}))
+        'web_search(query="Mount Orla")'
+    """
+    arguments = ", ".join(f"{name}={_json(value)}" for name, value in call.arguments.items())
+    return visible(f"{call.name}({arguments})")
+
+
+class Presenter(Protocol):
+    """Shows turns, each event as soon as it is there."""
+
+    def begin(self, name: str, text: str) -> None:
+        """A turn follows.
+
+        Args:
+            name: Short name of what it belongs to.
+            text: What it is about.
+        """
+        ...
+
+    def show(self, event: Event) -> None:
+        """Show an event of it."""
+        ...
+
+    def note(self, kind: str, text: str | None) -> None:
+        """Say something about it; None is the good news that there is nothing to say."""
+        ...
+
+
+async def show_turn(agent: Agent, text: str, presenter: Presenter, *, session: str | None = None) -> Turn:
+    """Run one turn and show it.
+
+    Args:
+        agent: Who is asked.
+        text: What the user says.
+        presenter: Shows the events as they happen.
+        session: Session to begin or continue; None for a new one.
+
+    Returns:
+        What came of it.
+
+    Raises:
+        ArrieroError: As from `Agent.run`.
+    """
+    session, events = session or uuid4().hex, list[Event]()
+    async with aclosing(agent.stream(text, session=session)) as stream:
+        async for event in stream:
+            presenter.show(event)
+            if not isinstance(event, TextDelta):
+                events.append(event)
+    return Turn.of(events, session)
+
+
+class JSONLines:
+    """Writes events as JSON objects.
+
+    Args:
+        write: Writes one object.
+
+    Example:
+        >>> JSONLines(print).show(TextDelta(1, "hi"))
+        {'v': 1, 'kind': 'TextDelta', 'step': 1, 'text': 'hi'}
+    """
+
+    def __init__(self, write: Callable[[Mapping[str, Any]], None]) -> None:
+        self._write = write
+        self._about: dict[str, Any] = {}
+
+    def begin(self, name: str, text: str) -> None:
+        """The name goes into each object that follows."""
+        self._about = {"workflow": name} if name else {}
+
+    def show(self, event: Event) -> None:
+        """Write an event as it is stored, and `TextDelta` likewise."""
+        self._write(self._about | json.loads(to_json(event)))
+
+    def note(self, kind: str, text: str | None) -> None:
+        """Write a note as an object of that kind."""
+        self._write(self._about | {"kind": kind, "text": text})
+
+
+class Screen:
+    """Writes the events of turns for people to read, each as soon as it is there.
+
+    Args:
+        console: Where to write. Colour is its decision.
+        steps: Whether to show the engine's part too: prompts, steps, tokens and times.
+
+    Example:
+        >>> from rich.console import Console
+        >>> screen = Screen(Console(width=80))
+        >>> screen.show(TextDelta(1, "The result is 42."))
+          answer    The result is 42.
+        >>> screen.show(TurnFinished("The result is 42.", "answer", Usage(40, 6), 0.25))
+        <BLANKLINE>
+          done      answer, 40 tokens read, 6 written, 0.25 s
+    """
+
+    def __init__(self, console: "Console", *, steps: bool = True) -> None:
+        self._console = console
+        self._steps = steps
+        self._open = False
+
+    def begin(self, name: str, text: str) -> None:
+        """Write what the next turn is about."""
+        self._close_line()
+        self._write("", "")
+        self._write(f"{name}: {visible(text)}" if name else visible(text), "bold")
+
+    def note(self, kind: str, text: str | None) -> None:
+        """Write a note, if there is something to say."""
+        if text:
+            self._line(kind, visible(text), "red")
+
+    def show(self, event: Event) -> None:
+        """Write an event."""
+        match event:
+            case TurnStarted():
+                return
+            case PromptAppended(step, token_ids):
+                self._engine("prompt", f"step {step}: {len(token_ids)} tokens appended")
+            case TextDelta(_, text):
+                self._stream(text)
+            case StepFinished(step, _, _, _, _, usage, duration):
+                self._engine("model", f"step {step}: {_tokens(usage)}, {_time(duration)}")
+            case CallStarted(_, call):
+                self._line("call", call_text(call), "cyan")
+            case CallFinished(_, result):
+                note = f"{result.call.name}: {'failed, ' if result.error else ''}{_time(result.duration)}"
+                self._line("result", _shown(result.content), "red" if result.error else "", note)
+            case VerdictGiven(where, verdict, duration, shield):
+                said = "safe" if verdict.allowed else verdict.reason
+                score = "" if verdict.score is None else f" ({verdict.score:.2f})"
+                style = "green" if verdict.allowed else "red"
+                self._line("verdict", visible(f"{where}: {said}{score}"), style, f"{shield}: {_time(duration)}")
+            case LimitReached(limit, detail):
+                self._line("limit", visible(f"{limit}: {detail}"), "yellow")
+            case TurnFailed(error, message):
+                self._line("failed", visible(f"{error}: {message}"), "red")
+            case TurnFinished(text, reason, usage, duration):
+                self._finish(text if reason == "refused" else "", f"{reason}, {_tokens(usage)}, {_time(duration)}")
+            case _:
+                assert_never(event)
+
+    def _finish(self, unshown: str, note: str) -> None:
+        if unshown:
+            self._line("answer", visible(unshown), "bold")
+        self._engine("done", note)
+        self._close_line()
+
+    def _engine(self, label: str, text: str) -> None:
+        if self._steps:
+            self._line(label, text, "dim")
+
+    def _stream(self, text: str) -> None:
+        if not self._open:
+            self._write(f"  {'answer':<{_LABEL}}" if self._steps else "", "dim", end="")
+            self._open = True
+        self._write(visible(text).replace("\n", "\n" + " " * (_LABEL + 2 if self._steps else 0)), "bold", end="")
+
+    def _line(self, label: str, text: str, style: str, note: str = "") -> None:
+        self._close_line()
+        first, *others = text.split("\n")
+        self._write(f"  {label:<{_LABEL}}", "dim", end="")
+        self._write(first, style)
+        for other in others:
+            self._write(" " * (_LABEL + 2) + other, style)
+        if note and self._steps:
+            self._write(" " * (_LABEL + 2) + note, "dim")
+
+    def _close_line(self) -> None:
+        if self._open:
+            self._open = False
+            self._write("", "")
+
+    def _write(self, text: str, style: str, *, end: str = "\n") -> None:
+        self._console.print(text, style=style, end=end, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+def _json(value: JSON) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _shown(content: JSON) -> str:
+    text = content if isinstance(content, str) else _json(content)
+    lines = [line if len(line) <= _LINE_CHARS else line[: _LINE_CHARS - 1] + "…" for line in visible(text).split("\n")]
+    if len(lines) > _RESULT_LINES:
+        lines[_RESULT_LINES - 1 :] = [f"… {len(lines) - _RESULT_LINES + 1} more lines"]
+    return "\n".join(lines)
+
+
+def _tokens(usage: Usage) -> str:
+    cached = f" ({usage.cached_tokens} cached)" if usage.cached_tokens else ""
+    return f"{usage.prompt_tokens} tokens read{cached}, {usage.completion_tokens} written"
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= 0.1 else f"{1000 * seconds:.0f} ms"

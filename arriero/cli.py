@@ -1,0 +1,391 @@
+"""The command line."""
+
+import io
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import anyio
+import typer
+from typer.core import TyperGroup
+
+from arriero import __version__
+from arriero.prompts.errors import ArrieroError
+
+if TYPE_CHECKING:
+    from arriero.agents.show import Presenter
+    from arriero.prompts.dialect import Dialect
+    from arriero.prompts.tokens import Tokenizer
+    from arriero.stack.stack import Opening
+
+
+class _Commands(TyperGroup):
+    """Turns an expected error into one line and exit code 1."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ArrieroError as error:
+            _complain(error)
+            raise typer.Exit(1) from error
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # it would show the values of variables, keys and prompts among them
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class ToolName(StrEnum):
+    """Tools that `chat` can offer."""
+
+    web_search = "web_search"
+    code_interpreter = "code_interpreter"
+    knowledge_search = "knowledge_search"
+
+
+EngineName = Literal["transformers", "vllm"]
+Engine = Annotated[
+    EngineName | None,
+    typer.Option(help="transformers: in this process; vllm: a server. [default: vllm with --url, else transformers]"),
+]
+Url = Annotated[str | None, typer.Option(help="vLLM server, such as http://localhost:8000/v1.")]
+Model = Annotated[
+    str | None,
+    typer.Option(help="Name of a served model, or the folder of one to run here. [default: the first; the bundled]"),
+]
+ApiKey = Annotated[
+    str | None, typer.Option(envvar="ARRIERO_API_KEY", show_envvar=True, help="Key that the server was started with.")
+]
+TokenizerFolder = Annotated[
+    Path | None,
+    typer.Option(help="Folder with the model's tokenizer.json. [default: where the server says its model is]"),
+]
+DialectName = Annotated[str | None, typer.Option(help="How the model writes. [default: found by the model]")]
+Log = Annotated[Path | None, typer.Option(help="File of the event log, made if absent. [default: in memory]")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
+
+
+_COLOURS = {"ok": "green", "missing": "yellow", "failed": "red"}
+
+
+def _example(*lines: str) -> str:
+    return "\n".join(["\b", "Example:", *(f"  {line}" for line in lines)])
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"arriero {__version__}")
+        raise typer.Exit
+
+
+@app.callback(epilog=_example("arriero demo"))
+def main(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = (
+        False
+    ),
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say on stderr what happens inside.")] = False,
+) -> None:
+    """Agents that call tools, for the Llama family on vLLM.
+
+    Exit codes: 0 done, 1 failed, 2 misuse.
+    """
+    if verbose:
+        logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    else:
+        logging.getLogger("arriero").addHandler(logging.NullHandler())
+
+
+@app.command(epilog=_example("arriero demo", "arriero demo --url http://localhost:8000/v1"))
+def demo(
+    engine: Engine = None,
+    url: Url = None,
+    model: Model = None,
+    tokenizer: TokenizerFolder = None,
+    dialect: DialectName = None,
+    api_key: ApiKey = None,
+    log: Log = None,
+    as_json: Json = False,
+) -> None:
+    """Run the example workflows, every step shown as it happens.
+
+    Exit code 1 if one did not end as it must.
+    """
+    from arriero.examples.demo import WORKFLOWS, run_demo
+
+    opening = _stack(engine, url, model, tokenizer, dialect, api_key, log)
+
+    async def in_stack() -> int:
+        async with opening as stack:
+            return await run_demo(stack, _presenter(as_json))
+
+    unmet = anyio.run(in_stack)
+    if not as_json:
+        typer.echo(f"\n{len(WORKFLOWS) - unmet} of {len(WORKFLOWS)} workflows ended as they must.")
+    if unmet:
+        raise typer.Exit(1)
+
+
+@app.command(
+    epilog=_example(
+        "arriero run examples/research.py",
+        'arriero run examples/research.py "What is the height of Mount Vesk?" --url http://localhost:8000/v1',
+    )
+)
+def run(
+    file: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, readable=True, metavar="FILE", help="A Python file.")
+    ],
+    question: Annotated[
+        str | None, typer.Argument(metavar="QUESTION", help="What to ask. [default: the file's QUESTIONS]")
+    ] = None,
+    engine: Engine = None,
+    url: Url = None,
+    model: Model = None,
+    tokenizer: TokenizerFolder = None,
+    dialect: DialectName = None,
+    api_key: ApiKey = None,
+    log: Log = None,
+    as_json: Json = False,
+) -> None:
+    """Run the agent of a Python file.
+
+    The file defines `agent(stack)`, which returns an Agent; it is asked QUESTION, or each of the file's QUESTIONS.
+    A file without `agent` defines an async `main()` or `main(stack)`, which is run.
+    """
+    from arriero.agents.program import UnusableProgram, load, run_program
+
+    try:
+        program = load(file, question)
+    except UnusableProgram as error:
+        raise typer.BadParameter(str(error), param_hint="FILE") from error
+    opening = _stack(engine, url, model, tokenizer, dialect, api_key, log)
+    if not anyio.run(run_program, program, opening, _presenter(as_json)):
+        raise typer.Exit(1)
+
+
+@app.command(
+    epilog=_example(
+        "arriero chat",
+        'echo "What is 12 times 7?" | arriero chat',
+        "arriero chat --url http://localhost:8000/v1 --documents handbook --shield llama-guard",
+    )
+)
+def chat(
+    engine: Engine = None,
+    url: Url = None,
+    model: Model = None,
+    tokenizer: TokenizerFolder = None,
+    dialect: DialectName = None,
+    api_key: ApiKey = None,
+    log: Log = None,
+    session: Annotated[str | None, typer.Option(help="Session to begin, or to continue from --log.")] = None,
+    instructions: Annotated[str, typer.Option(help="System text.")] = "",
+    tool: Annotated[
+        list[ToolName] | None,
+        typer.Option(
+            help="Tool to offer; repeat for more. [default: web_search, and code_interpreter with the bundled model]"
+        ),
+    ] = None,
+    search: Annotated[
+        Literal["offline", "ddgs"] | None,
+        typer.Option(help="Where web_search searches. [default: offline with the bundled model, else ddgs]"),
+    ] = None,
+    documents: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="Folder for knowledge_search, which is offered then."),
+    ] = None,
+    shield: Annotated[list[str] | None, typer.Option(help="Shield for input and output, such as llama-guard.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Talk to a model that has tools, on a terminal or through a pipe.
+
+    Ctrl-C stops an answer; at the prompt it ends the program, as Ctrl-D does.
+    """
+    from arriero.agents.agent import Agent
+    from arriero.agents.chat import converse, offered
+
+    bundled = url is None and model is None
+    opening = _stack(engine, url, model, tokenizer, dialect, api_key, log)
+    tools = offered(tool or (), search, documents, bundled=bundled)
+    make = partial(Agent, instructions=instructions, tools=tools, shields=shield or ())
+    if not converse(opening, make, _presenter(as_json, steps=False), session=session, complain=_complain):
+        raise typer.Exit(1)
+
+
+Lines = Annotated[str, typer.Argument(metavar="FILE", help="JSON lines; - is stdin.")]
+WrittenDialect = Annotated[str, typer.Option("--dialect", help="llama3.1, llama3.2, llama3.3, ...")]
+LinesTokenizer = Annotated[Path | None, typer.Option(help="Folder of a model, for its token ids.")]
+
+
+@app.command(
+    epilog=_example(
+        'echo \'{"id": 1, "messages": [{"role": "user", "content": "Hello"}]}\' | arriero render --dialect llama3.1 -'
+    )
+)
+def render(file: Lines, dialect: WrittenDialect, tokenizer: LinesTokenizer = None) -> None:
+    """Render conversations, one a line, to the text that a model reads.
+
+    Reads {"id", "messages", "tools", "options"}; writes {"id", "text"}, with "token_ids" where --tokenizer is
+    given, or {"id", "error"}. Exit code 1 if a line could not be rendered.
+    """
+    from arriero.prompts.jsonl import render_lines
+
+    _each_line(file, partial(render_lines, dialect=_dialect(dialect), tokenizer=_tokenizer(tokenizer)))
+
+
+@app.command(epilog=_example('echo \'{"id": 1, "text": "Hello.<|eot_id|>"}\' | arriero parse --dialect llama3.1 -'))
+def parse(file: Lines, dialect: WrittenDialect, tokenizer: LinesTokenizer = None) -> None:
+    """Parse what models wrote, one message a line.
+
+    Reads {"id", "text", "tools"}, or "token_ids" in place of the text where --tokenizer is given; writes {"id",
+    "content", "tool_calls", "end", "kind"} or {"id", "error"}. Exit code 1 if a line could not be read.
+    """
+    from arriero.prompts.jsonl import parse_lines
+
+    _each_line(file, partial(parse_lines, dialect=_dialect(dialect), tokenizer=_tokenizer(tokenizer)))
+
+
+def _each_line(file: str, convert: Callable[[Iterable[bytes]], Iterator[dict[str, Any]]]) -> None:
+    try:
+        source = nullcontext(sys.stdin.buffer) if file == "-" else Path(file).open("rb")  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise typer.BadParameter(f"{file} cannot be read: {error.strerror}", param_hint="FILE") from error
+    failed = False
+    with source as lines:
+        for converted in convert(lines):
+            failed |= "error" in converted
+            _print_json(converted)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command(epilog=_example("arriero serve --port 8400", "arriero serve --url http://localhost:8000/v1"))
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 for a free one.")] = 8400,
+    engine: Engine = None,
+    url: Url = None,
+    model: Model = None,
+    tokenizer: TokenizerFolder = None,
+    dialect: DialectName = None,
+    api_key: ApiKey = None,
+    log: Log = None,
+) -> None:
+    """Serve a model over HTTP as OpenAI's API: /v1/chat/completions, /v1/models, /v1/safety/run-shield, /health.
+
+    It asks nobody for a key: keep it on this machine, or behind something that does. Ctrl-C stops it.
+    """
+    from arriero.stack.serving import serve_stack
+
+    opening = _stack(engine, url, model, tokenizer, dialect, api_key, log)
+    try:
+        anyio.run(partial(serve_stack, opening, host, port, announce=partial(typer.echo, err=True)))
+    except KeyboardInterrupt:
+        return
+
+
+@app.command(epilog=_example("arriero doctor", "arriero doctor --url http://localhost:8000/v1"))
+def doctor(
+    url: Url = None,
+    model: Annotated[str | None, typer.Option(help="Name of a served model.")] = None,
+    tokenizer: TokenizerFolder = None,
+    api_key: ApiKey = None,
+    as_json: Json = False,
+) -> None:
+    """Say what is installed, and try what should work. Exit code 1 if something does not."""
+    from arriero.stack.doctor import Check, examine
+
+    opening = _stack(None, url, model, tokenizer, None, api_key, None) if url else None
+
+    def show(check: Check) -> None:
+        if as_json:
+            _print_json({"name": check.name, "state": check.state, "detail": check.detail})
+        else:
+            typer.secho(f"{check.state:<8}", fg=_COLOURS[check.state], nl=False)
+            typer.echo(f"{check.name:<17}{_one_line(check.detail)}")
+
+    if not anyio.run(examine, show, opening):
+        raise typer.Exit(1)
+
+
+def _stack(
+    engine: EngineName | None,
+    url: str | None,
+    model: str | None,
+    tokenizer: Path | None,
+    dialect: str | None,
+    api_key: str | None,
+    log: Path | None,
+) -> "Opening":
+    """The stack that the engine's options describe, not opened yet."""
+    from arriero.stack.stack import Stack
+
+    spoken = None if dialect is None else _dialect(dialect)
+    if url is not None:
+        if engine == "transformers":
+            raise typer.BadParameter("it runs in this process: leave --url out, or say vllm", param_hint="--engine")
+        return Stack.connect(url, model=model, tokenizer=tokenizer, api_key=api_key, dialect=spoken, log=log)
+    if engine == "vllm":
+        raise typer.BadParameter("vllm is a server: give its address with --url", param_hint="--engine")
+    if tokenizer is not None:
+        raise typer.BadParameter("a model that runs here has its own: leave it out", param_hint="--tokenizer")
+    return Stack.local(model, dialect=spoken, log=log)
+
+
+def _dialect(name: str) -> "Dialect":
+    from arriero.prompts.dialect import Dialect
+    from arriero.prompts.errors import UnknownDialect
+
+    try:
+        return Dialect.get(name)
+    except UnknownDialect as error:
+        raise typer.BadParameter(str(error), param_hint="--dialect") from error
+
+
+def _tokenizer(folder: Path | None) -> "Tokenizer | None":
+    from arriero.prompts.errors import VocabularyMismatch
+    from arriero.prompts.tokens import Tokenizer
+
+    try:
+        return None if folder is None else Tokenizer.from_folder(folder)
+    except VocabularyMismatch as error:
+        raise typer.BadParameter(str(error), param_hint="--tokenizer") from error
+
+
+def _presenter(as_json: bool, *, steps: bool = True) -> "Presenter":
+    from rich.console import Console
+
+    from arriero.agents.show import JSONLines, Screen
+
+    if as_json:
+        return JSONLines(_print_json)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a model may write what a narrow locale has no letter for
+    return Screen(Console(file=sys.stdout), steps=steps)
+
+
+def _print_json(value: Mapping[str, Any]) -> None:
+    # A lone surrogate, which JSON text may carry, cannot be written as UTF-8: it stays the escape that it was.
+    line = json.dumps(value, ensure_ascii=False) + "\n"
+    sys.stdout.buffer.write(line.encode("utf-8", "backslashreplace"))
+    sys.stdout.buffer.flush()
+
+
+def _complain(error: ArrieroError) -> None:
+    typer.echo(f"error: {_one_line(str(error))} ({type(error).__name__})", err=True)
+
+
+def _one_line(text: str) -> str:
+    from arriero.agents.show import visible
+
+    return visible(" ".join(text.split()))
