@@ -2,7 +2,7 @@
 
 llama.cpp's own converter recognises a BPE vocabulary by a checksum of its ids and so refuses one that was trained
 here. llama.cpp looks for the longest added token first, Hugging Face for the leftmost: text in which two phrases
-overlap is cut differently, so send such a prompt as ids.
+overlap (a last parameter without a description) is cut differently, so send such a prompt as ids.
 
 Run: python -m arriero.models.training.gguf --out arriero-demo.gguf
 """
@@ -25,6 +25,13 @@ from arriero.stack.errors import ModelNotReadable
 Matrix = np.ndarray[Any, np.dtype[np.float32]]
 Precision = Literal["f32", "f16", "bf16"]
 """How matrices are stored; llama.cpp rounds what it multiplies with them to the same type."""
+SHAPE = {
+    "vocab_size": "vocab_size", "context_length": "max_position_embeddings", "embedding_length": "hidden_size",
+    "block_count": "num_hidden_layers", "feed_forward_length": "intermediate_size", "head_count": "num_attention_heads",
+    "head_count_kv": "num_key_value_heads", "rope_dimension_count": "head_dim", "rope_freq_base": "rope_theta",
+    "layer_norm_rms_eps": "rms_norm_eps", "key_length": "head_dim", "value_length": "head_dim",
+}  # fmt: skip
+"""Names of the sizes in GGUF and in `config.json`."""
 
 
 def write_gguf(folder: Path, out: Path, precision: Precision = "f32") -> None:
@@ -53,7 +60,8 @@ def write_gguf(folder: Path, out: Path, precision: Precision = "f32") -> None:
     writer = gguf.GGUFWriter(partial, "llama")
     writer.add_name(folder.resolve().name)
     writer.add_file_type(gguf.LlamaFileType["ALL_F32" if precision == "f32" else f"MOSTLY_{precision.upper()}"])
-    _add_shape(writer, config)
+    for setting, name in SHAPE.items():
+        getattr(writer, f"add_{setting}")(config[name])
     _add_vocabulary(writer, tokenizer, settings)
     if (template := folder / "chat_template.jinja").exists():
         writer.add_chat_template(template.read_text(encoding="utf-8"))
@@ -83,10 +91,9 @@ def interleaved(weight: Matrix, heads: int) -> Matrix:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise ModelNotReadable(f"{path} cannot be read ({error}); give the folder of a model") from error
-    return content
 
 
 def _check(folder: Path, config: dict[str, Any], tokenizer: dict[str, Any]) -> None:
@@ -116,35 +123,20 @@ def _tensors(path: Path, config: dict[str, Any]) -> dict[str, Matrix]:
     return tensors | {name: interleaved(tensors[name], heads[kind]) for name, kind in projections.items()}
 
 
-def _add_shape(writer: gguf.GGUFWriter, config: dict[str, Any]) -> None:
-    writer.add_vocab_size(config["vocab_size"])
-    writer.add_context_length(config["max_position_embeddings"])
-    writer.add_embedding_length(config["hidden_size"])
-    writer.add_block_count(config["num_hidden_layers"])
-    writer.add_feed_forward_length(config["intermediate_size"])
-    writer.add_head_count(config["num_attention_heads"])
-    writer.add_head_count_kv(config["num_key_value_heads"])
-    writer.add_rope_dimension_count(config["head_dim"])
-    writer.add_rope_freq_base(config["rope_theta"])
-    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-
-
 def _add_vocabulary(writer: gguf.GGUFWriter, tokenizer: dict[str, Any], settings: dict[str, Any]) -> None:
     tokens = {number: (text, gguf.TokenType.NORMAL) for text, number in tokenizer["model"]["vocab"].items()}
     for added in tokenizer["added_tokens"]:
-        kind = gguf.TokenType.CONTROL if added["special"] else gguf.TokenType.USER_DEFINED
-        tokens[added["id"]] = (added["content"], kind)
+        special = gguf.TokenType.CONTROL if added["special"] else gguf.TokenType.USER_DEFINED
+        tokens[added["id"]] = (added["content"], special)
     ids = {text: number for number, (text, _) in tokens.items()}
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("llama-bpe")
     writer.add_token_list([tokens[number][0] for number in range(len(tokens))])
     writer.add_token_types([tokens[number][1] for number in range(len(tokens))])
     writer.add_token_merges([" ".join(merge) for merge in tokenizer["model"]["merges"]])
-    writer.add_bos_token_id(ids[settings["bos_token"]])
-    writer.add_eos_token_id(ids[settings["eos_token"]])
-    writer.add_eot_token_id(ids["<|eot_id|>"])
-    writer.add_eom_token_id(ids["<|eom_id|>"])
-    writer.add_pad_token_id(ids[settings["pad_token"]])
+    named = {kind: settings[f"{kind}_token"] for kind in ("bos", "eos", "pad")}
+    for kind, text in (named | {"eot": "<|eot_id|>", "eom": "<|eom_id|>"}).items():
+        getattr(writer, f"add_{kind}_token_id")(ids[text])
     writer.add_add_bos_token(False)  # the prompt formats begin with it themselves
 
 

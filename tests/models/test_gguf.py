@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from arriero.models import DEMO
+from arriero.prompts.dialect import Dialect
+from arriero.prompts.messages import Message
 from arriero.stack.errors import ModelNotReadable
 
 np = pytest.importorskip("numpy")
@@ -103,6 +105,42 @@ def test_metadata_is_that_of_the_folder(read: Any) -> None:
         "tokenizer.chat_template": (DEMO / "chat_template.jinja").read_text("utf-8"),
     }
     assert {name: read.fields[name].contents() for name in expected} == expected
+
+
+def _as_llama_cpp_cuts(text: str, hugging_face: Any) -> list[int]:
+    """Its rule: every occurrence of the longest added token, then of the next; between them plain BPE."""
+    pieces: list[str | int] = [text]
+    for token in sorted(TOKENIZER["added_tokens"], key=lambda token: -len(token["content"].encode())):
+        for index in range(len(pieces) - 1, -1, -1):
+            if isinstance(piece := pieces[index], str):
+                cut = [part for text in piece.split(token["content"]) for part in (token["id"], text)][1:]
+                pieces[index : index + 1] = [part for part in cut if part != ""]
+    ids = [[p] if isinstance(p, int) else hugging_face.encode(p, add_special_tokens=False).ids for p in pieces]
+    return [number for part in ids for number in part]
+
+
+OVERLAP = pytest.mark.xfail(strict=True, reason="two phrases share the quote after the type")
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"fare": {"type": "number", "description": "The fare."}, "pass": {"type": "string", "description": "Which."}},
+        {"fares": {"type": "array", "description": "Fares.", "items": {"type": "number"}}},
+        {"fare": {"type": "string", "enum": ["low", "high"], "description": "Which."}},
+        {"fare": {"type": "number"}, "pass": {"type": "string", "description": "Which."}},
+        pytest.param({"pass": {"type": "string"}}, marks=OVERLAP),
+    ],
+    ids=["described", "array", "enum", "first not described", "last not described"],
+)
+def test_llama_cpp_cuts_a_tool_prompt_into_the_same_ids(parameters: dict[str, Any]) -> None:
+    from tokenizers import Tokenizer
+
+    schema = {"type": "object", "properties": parameters, "required": list(parameters)}
+    tool = {"type": "function", "function": {"name": "book", "description": "Book it.", "parameters": schema}}
+    text = Dialect.get("llama3.1").render([Message("user", 'Añadir 3 🦙, it\'s {"name": "x"}')], [tool]).text
+    hugging_face = Tokenizer.from_file(str(DEMO / "tokenizer.json"))
+    assert _as_llama_cpp_cuts(text, hugging_face) == hugging_face.encode(text, add_special_tokens=False).ids
 
 
 def _folder(where: Path, name: str, change: dict[str, Any]) -> Path:
