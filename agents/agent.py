@@ -13,7 +13,7 @@ from arriero.stack.engine import Sampling
 from arriero.stack.events import Event, TextDelta
 from arriero.stack.shields import Shield
 from arriero.stack.stack import Opening, Stack
-from arriero.stack.turn import Limits, Terms
+from arriero.stack.terms import Limits, Terms
 from arriero.tools import Registry, Tool
 
 

@@ -54,7 +54,7 @@ def call_text(call: ToolCall) -> str:
         'web_search(query="Mount Orla")'
     """
     arguments = ", ".join(f"{name}={_json(value)}" for name, value in call.arguments.items())
-    return visible(f"{call.name}({arguments})")
+    return f"{call.name}({arguments})"
 
 
 class Presenter(Protocol):
@@ -151,20 +151,23 @@ class Screen:
         self._console = console
         self._steps = steps
         self._open = False
+        self._title: str | None = None
 
     def begin(self, name: str, text: str) -> None:
-        """Write what the next turn is about."""
-        self._close_line()
-        self._write("", "")
-        self._write(f"{name}: {visible(text)}" if name else visible(text), "bold")
+        """Write what the next turn is about, once it has begun."""
+        self._title = f"{name}: {text}" if name else text
 
     def note(self, kind: str, text: str | None) -> None:
         """Write a note, if there is something to say."""
         if text:
-            self._line(kind, visible(text), "red")
+            self._line(kind, text, "red")
 
     def show(self, event: Event) -> None:
         """Write an event."""
+        if self._title is not None:
+            self._close_line()
+            self._write(f"\n{self._title}", "bold")
+            self._title = None
         match event:
             case TurnStarted():
                 return
@@ -183,11 +186,11 @@ class Screen:
                 said = "safe" if verdict.allowed else verdict.reason
                 score = "" if verdict.score is None else f" ({verdict.score:.2f})"
                 style = "green" if verdict.allowed else "red"
-                self._line("verdict", visible(f"{where}: {said}{score}"), style, f"{shield}: {_time(duration)}")
+                self._line("verdict", f"{where}: {said}{score}", style, f"{shield}: {_time(duration)}")
             case LimitReached(limit, detail):
-                self._line("limit", visible(f"{limit}: {detail}"), "yellow")
+                self._line("limit", f"{limit}: {detail}", "yellow")
             case TurnFailed(error, message):
-                self._line("failed", visible(f"{error}: {message}"), "red")
+                self._line("failed", f"{error}: {message}", "red")
             case TurnFinished(text, reason, usage, duration):
                 self._finish(text if reason == "refused" else "", f"{reason}, {_tokens(usage)}, {_time(duration)}")
             case _:
@@ -195,7 +198,7 @@ class Screen:
 
     def _finish(self, unshown: str, note: str) -> None:
         if unshown:
-            self._line("answer", visible(unshown), "bold")
+            self._line("answer", unshown, "bold")
         self._engine("done", note)
         self._close_line()
 
@@ -207,7 +210,7 @@ class Screen:
         if not self._open:
             self._write(f"  {'answer':<{_LABEL}}" if self._steps else "", "dim", end="")
             self._open = True
-        self._write(visible(text).replace("\n", "\n" + " " * (_LABEL + 2 if self._steps else 0)), "bold", end="")
+        self._write(text.replace("\n", "\n" + " " * (_LABEL + 2 if self._steps else 0)), "bold", end="")
 
     def _line(self, label: str, text: str, style: str, note: str = "") -> None:
         self._close_line()
@@ -225,6 +228,7 @@ class Screen:
             self._write("", "")
 
     def _write(self, text: str, style: str, *, end: str = "\n") -> None:
+        text = visible(text)
         self._console.print(text, style=style, end=end, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
@@ -234,7 +238,7 @@ def _json(value: JSON) -> str:
 
 def _shown(content: JSON) -> str:
     text = content if isinstance(content, str) else _json(content)
-    lines = [line if len(line) <= _LINE_CHARS else line[: _LINE_CHARS - 1] + "…" for line in visible(text).split("\n")]
+    lines = [line if len(line) <= _LINE_CHARS else line[: _LINE_CHARS - 1] + "…" for line in text.split("\n")]
     if len(lines) > _RESULT_LINES:
         lines[_RESULT_LINES - 1 :] = [f"… {len(lines) - _RESULT_LINES + 1} more lines"]
     return "\n".join(lines)

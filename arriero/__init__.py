@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from arriero.stack.log import SQLiteLog
     from arriero.stack.shields import LlamaGuard, Shield, Verdict
     from arriero.stack.stack import Stack
-    from arriero.stack.turn import Limits
+    from arriero.stack.terms import Limits
     from arriero.tools import Tool, ToolError, ToolResult, tool
 
 __version__ = "0.1.0"
@@ -84,7 +84,7 @@ _HOMES = {
     "stack.log": ("SQLiteLog",),
     "stack.shields": ("LlamaGuard", "Shield", "Verdict"),
     "stack.stack": ("Stack",),
-    "stack.turn": ("Limits",),
+    "stack.terms": ("Limits",),
     "tools": ("Tool", "ToolError", "ToolResult", "tool"),
 }
 

