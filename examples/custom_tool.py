@@ -43,12 +43,11 @@ def agent(stack: Stack) -> Agent:
 
 
 async def main() -> None:
-    """Ask, and print the call and the answer."""
+    """Ask, and print the answer and the call."""
     async with Stack.local() as stack:  # or Stack.connect("http://localhost:8000/v1")
         turn = await agent(stack).run(QUESTIONS[0])
-        for call in turn.calls:
-            print(f"{call.name}({dict(call.arguments)})")
-        print(turn.text)
+        print(QUESTIONS[0], turn.text)
+        print(*turn.calls, sep="\n")
 
 
 if __name__ == "__main__":

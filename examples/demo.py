@@ -1,7 +1,7 @@
 """What the demo runs: the examples' questions, and how each must end."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -10,7 +10,9 @@ from arriero.agents.show import Presenter, show_turn
 from arriero.agents.turn import Turn
 from arriero.examples import documents, research, shielded
 from arriero.stack.events import Reason
+from arriero.stack.shields import Place
 from arriero.stack.stack import Stack
+from arriero.stack.terms import REFUSAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,8 @@ class Workflow:
         calls: Names of the tools that must be called, in order.
         reason: How the turn must end.
         answer: Regular expression that the whole answer must match.
-        refused_at: Where a shield must refuse.
+        refusal: Where a shield must refuse, and for which category. A shield that refuses because it cannot read
+            its guard's verdict does not count.
     """
 
     name: str
@@ -35,16 +38,17 @@ class Workflow:
     calls: tuple[str, ...]
     reason: Reason
     answer: str
-    refused_at: str | None = None
+    refusal: tuple[Place, str] | None = None
 
     def unmet(self, turn: Turn) -> str | None:
         """What in a turn is not as it must be; None when nothing is."""
         calls = tuple(call.name for call in turn.calls)
-        refused = next((given.where for given in turn.verdicts if not given.verdict.allowed), None)
+        refusals = [given for given in turn.verdicts if not given.verdict.allowed]
+        refusal = (refusals[0].where, ",".join(refusals[0].verdict.categories)) if refusals else None
         for what, is_, must in (
             ("calls", calls, self.calls),
             ("end", turn.reason, self.reason),
-            ("refusing shield", refused, self.refused_at),
+            ("refusal", refusal, self.refusal),
         ):
             if is_ != must:
                 return f"{what} must be {must!r}, not {is_!r}"
@@ -53,7 +57,7 @@ class Workflow:
         return None
 
 
-REFUSAL = r"I can't help with that\."
+REFUSED = re.escape(REFUSAL)
 WORKFLOWS = (
     Workflow(
         "research",
@@ -107,8 +111,8 @@ WORKFLOWS = (
         shielded.QUESTIONS[0],
         (),
         "refused",
-        REFUSAL,
-        "input",
+        REFUSED,
+        ("input", "S9"),
     ),
     Workflow(
         "output shield",
@@ -117,18 +121,19 @@ WORKFLOWS = (
         shielded.QUESTIONS[1],
         ("web_search",),
         "refused",
-        REFUSAL,
-        "output",
+        REFUSED,
+        ("output", "S9"),
     ),
 )
 
 
-async def run_demo(stack: Stack, presenter: Presenter) -> int:
-    """Run all workflows, one after the other.
+async def run_demo(stack: Stack, presenter: Presenter, workflows: Iterable[Workflow] = WORKFLOWS) -> int:
+    """Run workflows, one after the other.
 
     Args:
         stack: What they run on.
         presenter: Shows their events as they happen.
+        workflows: Which.
 
     Returns:
         How many did not end as they must.
@@ -139,7 +144,7 @@ async def run_demo(stack: Stack, presenter: Presenter) -> int:
     agents: dict[Callable[[Stack], Agent], Agent] = {}
     failed = 0
     async with AsyncExitStack() as closing:
-        for workflow in WORKFLOWS:
+        for workflow in workflows:
             if workflow.agent not in agents:
                 agents[workflow.agent] = workflow.agent(stack)
                 closing.push_async_callback(agents[workflow.agent].aclose)

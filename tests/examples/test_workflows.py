@@ -1,0 +1,103 @@
+"""The examples do on both engines what they are there to show, with the bundled model."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from arriero import Stack, Turn
+from arriero.cli import app
+from arriero.examples import custom_tool
+from arriero.examples.demo import WORKFLOWS, Workflow
+
+pytestmark = pytest.mark.anyio
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+PROGRAMS = sorted(file for file in EXAMPLES.glob("*.py") if file.stem not in ("__init__", "demo"))
+CALLS = {
+    "research": [("web_search", {"query": "height of Mount Orla"}), ("code_interpreter", {"code": "print(3 * 2140)"})],
+    "comparison": [
+        ("web_search", {"query": "height of Mount Orla"}),
+        ("web_search", {"query": "height of Mount Vesk"}),
+        ("code_interpreter", {"code": "print(2140 - 1685)"}),
+    ],
+    "documents": [("knowledge_search", {"query": "How high is the Salda Pass?"})],
+    "keeper": [("knowledge_search", {"query": "Who is the keeper of the Larch Inn?"})],
+    "unanswerable": [("knowledge_search", {"query": "Who is the keeper of the Granite Inn?"})],
+    "input shield": [],
+    "output shield": [("web_search", {"query": "secret of Mount Orla"})],
+}
+
+
+def calls(turn: Turn) -> list[tuple[str, dict[str, object]]]:
+    return [(call.name, dict(call.arguments)) for call in turn.calls]
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda workflow: workflow.name)
+async def test_a_workflow_ends_as_it_must_with_these_calls(stack: Stack, workflow: Workflow) -> None:
+    agent = workflow.agent(stack)
+    turn = await agent.run(workflow.question)
+    await agent.aclose()
+    assert workflow.unmet(turn) is None
+    assert calls(turn) == CALLS[workflow.name]
+
+
+async def test_a_citation_names_the_passage_that_says_it(stack: Stack) -> None:
+    workflow = next(workflow for workflow in WORKFLOWS if workflow.name == "documents")
+    agent = workflow.agent(stack)
+    turn = await agent.run(workflow.question)
+    await agent.aclose()
+    passages = str(turn.steps[0].results[0].content).splitlines()
+    (cited,) = [passage for passage in passages if passage.split(" ")[0] in turn.text]
+    assert "2140 metres" in cited
+
+
+async def test_a_tool_of_ones_own_is_called_with_what_the_question_says(stack: Stack) -> None:
+    turn = await custom_tool.agent(stack).run(custom_tool.QUESTIONS[0])
+    assert calls(turn) == [("mule_load", {"mule": "Zuri"})]
+    assert "85" in turn.text
+
+
+async def test_later_steps_read_the_earlier_ones_from_the_prefix_cache(stack: Stack) -> None:
+    workflow = WORKFLOWS[0]
+    turn = await workflow.agent(stack).run(workflow.question)
+    first, *later = turn.steps
+    assert later
+    for step in later:
+        assert step.usage.cached_tokens is not None
+        assert step.usage.cached_tokens >= (first.usage.prompt_tokens // 32 - 1) * 32 > 0
+
+
+def test_the_demo_shows_every_step_and_ends_well() -> None:
+    done = CliRunner().invoke(app, ["demo"])
+    assert done.exit_code == 0, done.output
+    assert f"{len(WORKFLOWS)} of {len(WORKFLOWS)} workflows" in done.output
+    for label in ("prompt", "model", "call", "result", "verdict", "answer", "done"):
+        assert f"\n  {label} " in done.output
+
+
+def test_the_demo_gives_one_json_object_per_event() -> None:
+    done = CliRunner().invoke(app, ["demo", "--json"])
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.exit_code == 0
+    assert [event["text"] for event in events if event["kind"] == "unmet"] == [None] * len(WORKFLOWS)
+    assert {event["workflow"] for event in events} == {workflow.name for workflow in WORKFLOWS}
+
+
+@pytest.mark.parametrize("file", PROGRAMS, ids=lambda file: file.stem)
+async def test_an_example_is_a_program_of_its_own(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = importlib.util.spec_from_file_location(f"copied_{file.stem}", file)
+    assert spec is not None
+    assert spec.loader is not None
+    program = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(program)
+    await program.main()
+    printed = capsys.readouterr().out
+    assert all(question in printed for question in program.QUESTIONS)
+
+
+@pytest.mark.parametrize("file", PROGRAMS, ids=lambda file: file.stem)
+def test_an_example_is_short(file: Path) -> None:
+    assert len(file.read_text().splitlines()) < 60
