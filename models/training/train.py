@@ -11,6 +11,7 @@ bring the final decay of the learning rate forward.
 """
 
 import json
+import math
 import os
 import random
 import time
@@ -94,6 +95,8 @@ def _targets(batch: Batch, others: float, rng: random.Random) -> tuple[Tensor, T
                 positions.append(row * batch.length + i - 1)
                 wanted.append(encoded.ids[i])
                 weights.append(1.0 if i in said else 0.2)
+    spare = -len(positions) % 512  # few sizes: oneDNN compiles a kernel for each one and keeps it
+    positions, wanted, weights = positions + [0] * spare, wanted + [0] * spare, weights + [0.0] * spare
     return torch.tensor(positions), torch.tensor(wanted), torch.tensor(weights)
 
 
@@ -218,6 +221,9 @@ def run(rank: int, ranks: int, plan: Plan, folder: Path, compiled: bool) -> None
     for batches in DataLoader(Chunks(plan, start), batch_size=None, num_workers=1, prefetch_factor=2):
         losses = list(training.chunk(batches, rank, ranks))
         training.done += 1
+        loss = sum(losses) / len(losses)
+        if not math.isfinite(loss):
+            raise ArithmeticError(f"the loss of chunk {training.done} is {loss}: the last checkpoint is kept")
         if rank:
             continue
         training.save(folder / "checkpoint.pt")
@@ -225,7 +231,6 @@ def run(rank: int, ranks: int, plan: Plan, folder: Path, compiled: bool) -> None
         left = minutes / (training.done - start) * (plan.chunks - training.done)
         speed = sum(len(b.dialogues) * b.length for b in batches) * (training.done - start) / minutes / 60
         shown = report(training.model, unseen) if training.done % 3 == 0 or training.done == plan.chunks else ""
-        loss = sum(losses) / len(losses)
         typer.echo(
             f"chunk {training.done}/{plan.chunks} loss {loss:.4f} {speed:.0f} tokens/s {left:.0f} min left {shown}"
         )
