@@ -1,8 +1,8 @@
 """Write a model folder as one GGUF file, which llama.cpp and what is built on it load.
 
 llama.cpp's own converter recognises a BPE vocabulary by a checksum of its ids and so refuses one that was trained
-here. llama.cpp looks for the longest added token first, Hugging Face for the leftmost: text in which two phrases
-overlap (a last parameter without a description) is cut differently, so send such a prompt as ids.
+here. llama.cpp looks for the longest added token first, Hugging Face for the leftmost; the phrases are chosen so that
+both cut a tool prompt the same way.
 
 Run: python -m arriero.models.training.gguf --out arriero-demo.gguf
 """

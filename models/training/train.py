@@ -52,7 +52,7 @@ class Plan:
     matrix_rate: float = 0.02
     other_rate: float = 0.004
     warm_up_chunks: float = 1.0
-    decay_from: float = 0.6
+    decay_from: float = 0.35
 
     def rate(self, done: float) -> float:
         """Factor of the learning rates after `done` chunks: warm-up, constant, linear decay to a hundredth."""

@@ -10,7 +10,8 @@ from typing import Literal
 
 Split = Literal["train", "test"]
 
-_ONSETS = list("bcdfghjklmnprstvwz") + [
+_ONSETS = [
+    *list("bcdfghjklmnprstvwz"),
     "br",
     "ch",
     "cl",
@@ -26,7 +27,7 @@ _ONSETS = list("bcdfghjklmnprstvwz") + [
     "th",
     "tr",
 ]
-_VOWELS = list("aaeeiioou") + ["ai", "ea", "ee", "oo", "ou", "y"]
+_VOWELS = [*list("aaeeiioou"), "ai", "ea", "ee", "oo", "ou", "y"]
 _CODAS = ["", "", "", "n", "r", "l", "s", "t", "m", "x", "ck", "nd", "st", "ng", "rt"]
 
 REAL_NOUNS = """

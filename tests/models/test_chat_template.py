@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from arriero.models import DEMO
 
 transformers = pytest.importorskip("transformers")
 VECTORS = [
     vector
     for line in (Path(__file__).parent.parent / "data" / "render_vectors.jsonl").read_text("utf-8").splitlines()
-    if (vector := json.loads(line))["format"] == "hf-llama-3.1" and "continue_final_message" not in vector["input"]["options"]
+    if (vector := json.loads(line))["format"] == "hf-llama-3.1"
+    and "continue_final_message" not in vector["input"]["options"]
 ]
 
 
@@ -31,7 +33,7 @@ def test_it_writes_what_the_published_template_writes(vector: dict[str, Any], to
     messages = [_openai_shape(message) for message in vector["input"]["messages"]]
     tools, options = vector["input"]["tools"], vector["input"]["options"]
     if vector["expected"] is None:
-        with pytest.raises(Exception, match="one call|user message"):
+        with pytest.raises(Exception, match=r"one call|user message"):
             tokenizer.apply_chat_template(messages, tools=tools, tokenize=False, **options)
         return
     assert tokenizer.apply_chat_template(messages, tools=tools, tokenize=False, **options) == vector["expected"]
