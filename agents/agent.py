@@ -79,7 +79,12 @@ class Agent:
             self._terms(stack)  # an unknown shield is an error here, not in the middle of a conversation
 
     def __repr__(self) -> str:
-        return f"Agent(name={self.name!r}, tools={list(self._registry.names)!r})"
+        return f"Agent(name={self.name!r}, tools={list(self.tools)!r})"
+
+    @property
+    def tools(self) -> tuple[str, ...]:
+        """Names of its tools, in the order given."""
+        return self._registry.names
 
     async def run(self, text: str, *, session: str | None = None) -> Turn:
         """Run one turn.

@@ -1,7 +1,9 @@
 """A conversation through standard input and output."""
 
+import importlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -45,7 +47,10 @@ def converse(
     session = session or uuid4().hex
     well = True
     with Background() as loop:
-        agent = make_agent(loop.enter(opening))
+        stack = loop.enter(opening)
+        agent = make_agent(stack)
+        if sys.stdin.isatty():
+            sys.stderr.write(f"{stack.engine.model} with {', '.join(agent.tools) or 'no tools'}; Ctrl-D ends.\n")
         try:
             for line in _lines():
                 try:
@@ -89,6 +94,8 @@ def offered(
 
 def _lines() -> Iterator[str]:
     """What the user says, line by line; empty lines are skipped."""
+    with suppress(ImportError):
+        importlib.import_module("readline")  # importing it gives `input` editing and a history
     while True:
         try:
             line = input(_PROMPT) if sys.stdin.isatty() else _piped()

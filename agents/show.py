@@ -198,7 +198,7 @@ class Screen:
 
     def _finish(self, unshown: str, note: str) -> None:
         if unshown:
-            self._line("answer", unshown, "bold")
+            self._line("answer", unshown, "")
         self._engine("done", note)
         self._close_line()
 
@@ -210,7 +210,7 @@ class Screen:
         if not self._open:
             self._write(f"  {'answer':<{_LABEL}}" if self._steps else "", "dim", end="")
             self._open = True
-        self._write(text.replace("\n", "\n" + " " * (_LABEL + 2 if self._steps else 0)), "bold", end="")
+        self._write(text.replace("\n", "\n" + " " * (_LABEL + 2 if self._steps else 0)), "", end="")
 
     def _line(self, label: str, text: str, style: str, note: str = "") -> None:
         self._close_line()

@@ -1,16 +1,13 @@
 import importlib.metadata
 import json
-import os
-import pty
-import select
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import openai
 import pytest
+from terminal import Terminal
 
 import arriero as package
 
@@ -129,50 +126,43 @@ def test_serve_says_where_it_is_and_stops_at_ctrl_c() -> None:
         assert process.stderr.read() == ""
 
 
-class Terminal:
-    """`arriero` on a terminal of its own."""
-
-    def __init__(self, *arguments: str) -> None:
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            os.execv(ARRIERO[0], [*ARRIERO, *arguments])
-        self.seen = ""
-
-    def wait_for(self, text: str, seconds: float = 60.0) -> None:
-        deadline = time.monotonic() + seconds
-        while text not in self.seen:
-            left = deadline - time.monotonic()
-            assert left > 0, f"{text!r} did not come: {self.seen!r}"
-            if select.select([self.fd], [], [], left)[0]:
-                self.seen += os.read(self.fd, 4096).decode(errors="replace")
-        self.seen = self.seen.split(text, 1)[1]
-
-    def type(self, text: str) -> None:
-        os.write(self.fd, text.encode())
-
-    def end(self) -> int:
-        while True:
-            try:
-                if not os.read(self.fd, 4096):
-                    break
-            except OSError:  # the other side of the terminal is closed
-                break
-        os.close(self.fd)
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-
-
 def test_chat_on_a_terminal_ends_at_ctrl_d() -> None:
-    terminal = Terminal("chat")
+    terminal = Terminal([*ARRIERO, "chat"])
     terminal.wait_for("> ")
     terminal.type("Hello\n")
     terminal.wait_for("> ")
-    terminal.type("\x04")
-    assert terminal.end() == 0
+    assert terminal.end("\x04") == 0
 
 
 def test_chat_on_a_terminal_ends_at_ctrl_c_without_a_traceback() -> None:
-    terminal = Terminal("chat")
+    terminal = Terminal([*ARRIERO, "chat"])
     terminal.wait_for("> ")
-    terminal.type("\x03")
-    assert terminal.end() == 0
+    assert terminal.end("\x03") == 0
     assert "Traceback" not in terminal.seen
+
+
+def test_ctrl_c_stops_an_answer_and_the_conversation_goes_on() -> None:
+    terminal = Terminal([sys.executable, str(Path(__file__).with_name("waiting_chat.py"))])
+    terminal.wait_for("> ")
+    terminal.type("Hello\n")
+    terminal.wait_for("ANSWERING")
+    terminal.type("\x03")
+    terminal.wait_for("by Ctrl-C")
+    terminal.wait_for("> ")
+    terminal.type("Again\n")
+    terminal.wait_for("Here I am.")
+    terminal.wait_for("> ")
+    assert terminal.end("\x04") == 0
+
+
+@pytest.mark.parametrize(
+    ("absent", "command", "extra"), [("uvicorn", ["serve"], "serve"), ("torch", ["demo"], "local")]
+)
+def test_an_extra_that_is_not_installed_is_one_clear_line(absent: str, command: list[str], extra: str) -> None:
+    code = f"import sys; sys.modules[{absent!r}] = None; from arriero.cli import app; app()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 1
+    assert f"pip install 'arriero[{extra}]'" in done.stderr
+    assert done.stderr.count("\n") == 1
