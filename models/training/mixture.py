@@ -45,7 +45,7 @@ class Stage:
 CURRICULUM = (
     Stage(0.04, {copying: 60, one_call: 30, guard: 10}, 1),
     Stage(0.15, {copying: 10, one_call: 40, chain: 10, no_tool: 6, arithmetic: 10, ask_documents: 10, guard: 10}, 2),
-    Stage(0.50, FULL, 4),
+    Stage(0.70, FULL, 4),
     Stage(1.01, FULL, 6),
 )
 

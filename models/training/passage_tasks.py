@@ -103,16 +103,9 @@ def facts(rng: random.Random, split: Split, count: int) -> list[Fact]:
     return [Fact(kind, entity, a, _value(rng, split, a, MEASURES[kind][a]), MEASURES[kind][a]) for a in chosen]
 
 
-def passage(rng: random.Random, told: list[Fact]) -> str:
+def passage(told: list[Fact]) -> str:
     """A paragraph that tells some facts of one entity."""
-    sentences = [
-        rng.choice((fact.sentence, fact.sentence, f"{fact.entity} has a {fact.attribute} of {fact.value}")) + "."
-        if index == 0
-        else f"Its {fact.attribute} is {fact.value}."
-        for index, fact in enumerate(told)
-    ]
-    text = " ".join(sentences)
-    return text[0].upper() + text[1:]
+    return " ".join(f"{fact.sentence}." for fact in told)
 
 
 def question(rng: random.Random, fact: Fact) -> str:
@@ -139,18 +132,18 @@ def _passages(rng: random.Random, split: Split, fact: Fact | None, asked: Fact) 
                 )
             ]
         if told[0].entity != asked.entity:
-            others.append((told[0].entity, passage(rng, told)))
+            others.append((told[0].entity, passage(told)))
     if fact is not None:
         more = [Fact(f.kind, fact.entity, f.attribute, f.number, f.unit) for f in near if rng.random() < 0.6]
         told = [fact, *more]
         rng.shuffle(told)
-        others.append((fact.entity, passage(rng, told)))
+        others.append((fact.entity, passage(told)))
         if near and not more and rng.random() < 0.4:  # the same thing again, but not what was asked
             told = [Fact(near[0].kind, fact.entity, near[0].attribute, near[0].number, near[0].unit)]
-            others[0] = (fact.entity, passage(rng, told))
+            others[0] = (fact.entity, passage(told))
     elif near and rng.random() < 0.5:  # the right thing, but nothing of what was asked
         told = [Fact(near[0].kind, asked.entity, near[0].attribute, near[0].number, near[0].unit)]
-        others.append((asked.entity, passage(rng, told)))
+        others.append((asked.entity, passage(told)))
     order = list(range(len(others)))
     rng.shuffle(order)
     where = order.index(2) + 1 if fact is not None else 0

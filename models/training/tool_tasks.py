@@ -99,12 +99,12 @@ def search_declaration(tool: str) -> dict[str, Any]:
 def noun(rng: random.Random, split: Split) -> str:
     """What a tool is about: one word, or two."""
     first = word(rng, split, real=0.35)
-    return first if rng.random() < 0.75 else f"{first} {word(rng, split, real=0.35)}"
+    return first if rng.random() < 0.9 else f"{first} {word(rng, split, real=0.35)}"
 
 
 def _parameter(rng: random.Random, split: Split, *, words: str | None = None, kind: str | None = None) -> Parameter:
     words = words or (
-        word(rng, split, real=0.4) if rng.random() < 0.8 else f"{word(rng, split)} {word(rng, split, real=0.5)}"
+        word(rng, split, real=0.4) if rng.random() < 0.92 else f"{word(rng, split)} {word(rng, split, real=0.5)}"
     )
     kind = kind or rng.choices(("string", "integer", "number"), (6, 3, 1))[0]
     described = rng.choice((f"The {words}.", f"Which {words}.", f"The {words} to use.", words.capitalize() + ".", None))
@@ -136,7 +136,7 @@ def lookup_tool(rng: random.Random, split: Split, *, subject: str | None = None,
     first = Parameter(
         key, "string", thing, rng.choice((f"The {thing}.", f"Name of the {thing}.", f"Which {thing}.", None))
     )
-    count = extras if extras is not None else rng.choices((0, 1, 2, 3), (11, 6, 2, 1))[0]
+    count = extras if extras is not None else rng.choices((0, 1, 2, 3), (12, 6, 2, 0.5))[0]
     others = [_parameter(rng, split) for _ in range(count)]
     if others and rng.random() < 0.25:
         last = others[-1]
@@ -147,7 +147,7 @@ def lookup_tool(rng: random.Random, split: Split, *, subject: str | None = None,
 def action_tool(rng: random.Random, split: Split, *, about: str | None = None) -> Made:
     """A tool that does something."""
     verb, about = rng.choice(_VERBS), about or noun(rng, split)
-    parameters = [_parameter(rng, split) for _ in range(rng.choices((1, 2, 3), (4, 4, 2))[0])]
+    parameters = [_parameter(rng, split) for _ in range(rng.choices((1, 2, 3), (5, 4, 1))[0])]
     described = rng.choice(("{v} a {n}.", "{v} the {n}.", "{v} one {n}.")).format(v=verb.capitalize(), n=about)
     return Made(f"{verb}_{about.replace(' ', '_')}", described, _distinct(parameters), about, verb=verb)
 

@@ -71,11 +71,9 @@ def word(rng: random.Random, split: Split, *, real: float = 0.0) -> str:
         if rng.random() < real:
             candidate = rng.choice(REAL_NOUNS)
         else:
-            syllables = rng.choice((2, 2, 2, 3))
-            candidate = "".join(
-                rng.choice(_ONSETS) + rng.choice(_VOWELS) + (rng.choice(_CODAS) if last or rng.random() < 0.3 else "")
-                for last in [index == syllables - 1 for index in range(syllables)]
-            )
+            inner = rng.choice(_CODAS) if rng.random() < 0.15 else ""
+            candidate = rng.choice(_ONSETS) + rng.choice(_VOWELS) + inner
+            candidate += rng.choice(_ONSETS) + rng.choice(_VOWELS) + rng.choice(_CODAS)
         if split_of(candidate) == split:
             return candidate
 
@@ -88,8 +86,6 @@ def name(rng: random.Random, split: Split) -> str:
         return f"{stem} {rng.choice(_NAME_TAILS)}"
     if kind < 0.4:
         return f"{rng.choice(_NAME_HEADS)} {stem}"
-    if kind < 0.5:
-        return f"{stem} {word(rng, split).capitalize()}"
     return stem
 
 
