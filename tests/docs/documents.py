@@ -40,8 +40,13 @@ def commands() -> list[Shown]:
 
 
 def programs() -> list[Shown]:
-    """Each `python` block."""
-    return [Shown(where, text) for kind, where, text in _blocks() if kind == "python"]
+    """The `python` blocks of each document, as one program: a reader goes from top to bottom."""
+    found: dict[str, str] = {}
+    for kind, where, text in _blocks():
+        if kind == "python":
+            file = where.split(":")[0]
+            found[file] = found.get(file, "") + text
+    return [Shown(file, text) for file, text in found.items()]
 
 
 def without_times(text: str) -> str:

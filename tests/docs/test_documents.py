@@ -7,18 +7,30 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from documents import DOCUMENTS, ROOT, Shown, commands, programs, without_times
 
 SERVER = "http://localhost:8000/v1"
 CHECK = doctest.OutputChecker()
+SERVES = re.compile(r"\barriero serve\b")
 LINK = re.compile(r"\]\(([^)#\s]+)")
 
 
-def name(shown: Shown) -> str:
-    return f"{shown.where} {' '.join(shown.text.split())[:60]}"
+def cases(found: Iterable[Shown]) -> list[Any]:
+    """One case each, marked where it needs the server."""
+    marks = {True: [pytest.mark.vllm], False: []}
+    return [
+        pytest.param(
+            shown,
+            id=f"{shown.where} {' '.join(shown.text.split())[:60]}",
+            marks=marks[SERVER in shown.text and not SERVES.search(shown.text)],
+        )
+        for shown in found
+    ]
 
 
 @pytest.fixture
@@ -30,10 +42,10 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("shown", [shown for shown in commands() if "arriero " in shown.text], ids=name)
+@pytest.mark.parametrize("shown", cases(shown for shown in commands() if "arriero " in shown.text))
 def test_a_command_does_what_is_shown(shown: Shown, checkout: Path, request: pytest.FixtureRequest) -> None:
     command = shown.text
-    if re.search(r"\barriero serve\b", command):
+    if SERVES.search(command):
         command += " --help"  # it would run for ever; this still refuses options that do not exist
     elif SERVER in command:
         command = command.replace(SERVER, request.getfixturevalue("vllm_server").url)
@@ -53,7 +65,7 @@ def test_a_command_does_what_is_shown(shown: Shown, checkout: Path, request: pyt
         assert CHECK.check_output(without_times(shown.prints), without_times(done.stdout), flags), done.stdout
 
 
-@pytest.mark.parametrize("shown", [shown for shown in commands() if shown.text.startswith("make ")], ids=name)
+@pytest.mark.parametrize("shown", cases(shown for shown in commands() if shown.text.startswith("make ")))
 def test_a_make_target_exists(shown: Shown) -> None:
     done = subprocess.run(
         ["make", "-n", *shown.text.split()[1:]], cwd=ROOT, capture_output=True, text=True, check=False
@@ -62,7 +74,7 @@ def test_a_make_target_exists(shown: Shown) -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("shown", programs(), ids=name)
+@pytest.mark.parametrize("shown", cases(programs()))
 async def test_a_program_runs(shown: Shown, checkout: Path, request: pytest.FixtureRequest, monkeypatch) -> None:
     monkeypatch.chdir(checkout)
     text = shown.text
