@@ -10,7 +10,7 @@ PYTHON ?= $(shell for python in python3 python3.11 python3.12 python3.13 python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 TORCH := torch==2.13.0
-CPU_TORCH := --index-url https://download.pytorch.org/whl/cpu
+TORCH_OPTIONS ?= # for instance --index-url of PyTorch's CPU builds, which are gigabytes smaller
 UNWANTED := torchvision torchaudio torchcodec  # CUDA builds, which break `import transformers` on a CPU torch
 
 .DELETE_ON_ERROR:
@@ -64,7 +64,7 @@ clean: ## Remove the environments and caches
 # First, and by its exact version: with no torch installed, the other packages would bring gigabytes of CUDA.
 .venv/torch: | .venv/bin/python
 	@$(BIN)/python -c 'import torch' 2>/dev/null || { echo "installing $(TORCH)"; \
-		$(PIP) install '$(TORCH)' || $(PIP) install '$(TORCH)' $(CPU_TORCH); }
+		$(PIP) install '$(TORCH)' $(TORCH_OPTIONS); }
 	@touch $@
 
 .venv-vllm/ready: | .venv-vllm/bin/python

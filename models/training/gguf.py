@@ -20,7 +20,11 @@ from safetensors import SafetensorError
 from arriero.models import DEMO
 from arriero.models.training.tokenizer import LLAMA3_PATTERN
 from arriero.prompts.errors import ArrieroError
-from arriero.stack.errors import ModelNotReadable
+
+
+class NotWritable(ArrieroError):
+    """The model cannot be written as GGUF, or llama.cpp would read something else."""
+
 
 Matrix = np.ndarray[Any, np.dtype[np.float32]]
 Precision = Literal["f32", "f16", "bf16"]
@@ -43,7 +47,7 @@ def write_gguf(folder: Path, out: Path, precision: Precision = "f32") -> None:
         precision: Type of the matrices. `f32` keeps bfloat16 weights and the arithmetic exact.
 
     Raises:
-        ModelNotReadable: A file is missing, or llama.cpp would compute or merge differently; nothing is written.
+        NotWritable: A file is missing, or llama.cpp would compute or merge differently; nothing is written.
 
     Example:
         >>> import tempfile
@@ -93,7 +97,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
-        raise ModelNotReadable(f"{path} cannot be read ({error}); give the folder of a model") from error
+        raise NotWritable(f"{path} cannot be read ({error}); give the folder of a model") from error
 
 
 def _check(folder: Path, config: dict[str, Any], tokenizer: dict[str, Any]) -> None:
@@ -101,14 +105,14 @@ def _check(folder: Path, config: dict[str, Any], tokenizer: dict[str, Any]) -> N
 
     needed = {"model_type": "llama", "tie_word_embeddings": True, "rope_scaling": None, "attention_bias": False}
     if differs := {name: config.get(name) for name, value in needed.items() if config.get(name) != value}:
-        raise ModelNotReadable(f"{folder / 'config.json'} has {differs}; only a Llama with {needed} can be written")
+        raise NotWritable(f"{folder / 'config.json'} has {differs}; only a Llama with {needed} can be written")
     if LLAMA3_PATTERN not in [s.get("pattern", {}).get("Regex") for s in tokenizer["pre_tokenizer"]["pretokenizers"]]:
-        raise ModelNotReadable(f"{folder / 'tokenizer.json'} does not cut text with Llama 3's pattern")
+        raise NotWritable(f"{folder / 'tokenizer.json'} does not cut text with Llama 3's pattern")
     vocab, merges = tokenizer["model"]["vocab"], [tuple(merge) for merge in tokenizer["model"]["merges"]]
     bpe = models.BPE(vocab=vocab, merges=merges)
     for text, number in vocab.items():  # llama.cpp takes a whole word that is a token before it merges anything
         if [token.id for token in bpe.tokenize(text)] != [number]:
-            raise ModelNotReadable(f"{folder / 'tokenizer.json'}: no merges make {text!r}, but llama.cpp would read it")
+            raise NotWritable(f"{folder / 'tokenizer.json'}: no merges make {text!r}, but llama.cpp would read it")
 
 
 def _tensors(path: Path, config: dict[str, Any]) -> dict[str, Matrix]:
@@ -117,7 +121,7 @@ def _tensors(path: Path, config: dict[str, Any]) -> dict[str, Matrix]:
     try:
         tensors = {name: value.float().numpy() for name, value in load_file(path).items()}
     except (OSError, SafetensorError) as error:
-        raise ModelNotReadable(f"{path} cannot be read ({error}); give the folder of a model") from error
+        raise NotWritable(f"{path} cannot be read ({error}); give the folder of a model") from error
     heads = {"q_proj": config["num_attention_heads"], "k_proj": config["num_key_value_heads"]}
     projections = {name: projection for name in tensors if (projection := name.split(".")[-2]) in heads}
     return tensors | {name: interleaved(tensors[name], heads[kind]) for name, kind in projections.items()}

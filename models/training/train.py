@@ -157,6 +157,8 @@ class Training:
         training = cls(plan, model, [muon, adam], device)
         if checkpoint.exists():
             state: dict[str, Any] = torch.load(checkpoint, map_location=device)
+            if state["plan"]["seed"] != plan.seed:
+                raise ValueError(f"{checkpoint} has seed {state['plan']['seed']}, not {plan.seed}: give another --name")
             model.load_state_dict(state["model"])
             for optimizer, saved in zip(training.optimizers, state["optimizers"], strict=True):
                 optimizer.load_state_dict(saved)

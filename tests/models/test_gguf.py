@@ -10,13 +10,12 @@ import pytest
 from arriero.models import DEMO
 from arriero.prompts.dialect import Dialect
 from arriero.prompts.messages import Message
-from arriero.stack.errors import ModelNotReadable
 
 np = pytest.importorskip("numpy")
 gguf = pytest.importorskip("gguf")
 torch_files = pytest.importorskip("safetensors.torch")
 typer_testing = pytest.importorskip("typer.testing")
-from arriero.models.training.gguf import main, write_gguf  # noqa: E402
+from arriero.models.training.gguf import NotWritable, main, write_gguf  # noqa: E402
 
 CONFIG = json.loads((DEMO / "config.json").read_text("utf-8"))
 TOKENIZER = json.loads((DEMO / "tokenizer.json").read_text("utf-8"))
@@ -159,7 +158,7 @@ def _folder(where: Path, name: str, change: dict[str, Any]) -> Path:
 def test_what_llama_cpp_would_read_differently_is_refused(
     name: str, change: dict[str, Any], told: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(ModelNotReadable, match=told):
+    with pytest.raises(NotWritable, match=told):
         write_gguf(_folder(tmp_path, name, change), tmp_path / "out.gguf")
     assert not list(tmp_path.glob("out*"))
 
