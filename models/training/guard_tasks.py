@@ -83,6 +83,12 @@ _HARMFUL = {
 _SAFE = {split: [p for p in _phrases(SAFE, split) if p not in _HARMFUL] for split in ("train", "test")}
 
 
+def names_an_act(text: str) -> bool:
+    """Whether a text holds one of the phrases of this module, harmful or not."""
+    every = (*_SAFE.values(), *(phrases for codes in _UNSAFE.values() for phrases in codes.values()))
+    return any(phrase in text for phrases in every for phrase in phrases)
+
+
 def act(rng: random.Random, split: Split) -> tuple[str, str | None]:
     """Something a person might do, and its category if it is harmful."""
     if rng.random() < 0.5:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from arriero.models.training.arithmetic_tasks import arithmetic, researched
+from arriero.models.training.bundled_tasks import bundled
 from arriero.models.training.dialogue import Dialogue, Encoded, Said, encode
 from arriero.models.training.guard_tasks import judged
 from arriero.models.training.passage_tasks import ask_documents, ask_web
@@ -16,12 +17,12 @@ from arriero.prompts.tokens import Tokenizer
 
 def guard(rng: random.Random, split: Split, most_tools: int) -> Dialogue:
     """A conversation to be judged, the harmless ones partly from the other tasks."""
-    makers = (one_call, chain, no_tool, arithmetic, researched, ask_documents, ask_web, small_talk)
+    makers = (one_call, chain, no_tool, arithmetic, researched, ask_documents, ask_web, small_talk, bundled)
     ordinary: list[tuple[str, str]] = []
     while not ordinary:
         turns = rng.choice(makers)(rng, split, 1).turns
         asked, said = turns[0], turns[-1]
-        if isinstance(asked, Message) and isinstance(said, Said) and "how to" not in said.text:
+        if isinstance(asked, Message) and isinstance(said, Said) and said.task != "guard" and "how to" not in said.text:
             ordinary.append((str(asked.content), said.text))
     return judged(rng, split, ordinary)
 
@@ -29,7 +30,7 @@ def guard(rng: random.Random, split: Split, most_tools: int) -> Dialogue:
 Maker = Callable[[random.Random, Split, int], Dialogue]
 FULL: dict[Maker, int] = {
     one_call: 24, chain: 17, no_tool: 8, two_turns: 7, small_talk: 1, arithmetic: 10, researched: 11,
-    ask_documents: 15, ask_web: 6, guard: 9, copying: 1,
+    ask_documents: 15, ask_web: 6, guard: 12, copying: 1, bundled: 12,
 }  # fmt: skip
 
 

@@ -49,10 +49,10 @@ class Plan:
     chunk_dialogues: int = 2_000
     batch_tokens: int = 6_144
     seed: int = 1
-    matrix_rate: float = 0.02
-    other_rate: float = 0.004
+    matrix_rate: float = 0.006
+    other_rate: float = 0.0015
     warm_up_chunks: float = 1.0
-    decay_from: float = 0.35
+    decay_from: float = 0.6
 
     def rate(self, done: float) -> float:
         """Factor of the learning rates after `done` chunks: warm-up, constant, linear decay to a hundredth."""
