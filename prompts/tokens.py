@@ -9,6 +9,9 @@ import tokenizers
 
 from arriero.prompts.errors import VocabularyMismatch
 
+_ID_LIMIT = 1 << 32
+"""Ids are 32-bit numbers; the backend raises OverflowError for others."""
+
 
 class Tokenizer:
     """A Hugging Face `tokenizer.json`, read so that text which spells a special token stays text.
@@ -77,8 +80,11 @@ class Tokenizer:
             ) from None
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of ids, special tokens spelled out. Bytes that are not UTF-8 become U+FFFD."""
-        return self._backend.decode(list(ids), skip_special_tokens=False)
+        """Text of ids, special tokens spelled out; none for ids that it lacks. Bytes not UTF-8 become U+FFFD."""
+        try:
+            return self._backend.decode(list(ids), skip_special_tokens=False)
+        except OverflowError:
+            return self._backend.decode([id_ for id_ in ids if 0 <= id_ < _ID_LIMIT], skip_special_tokens=False)
 
     def stream(self) -> "TextStream":
         """Text of ids that arrive one by one.
@@ -94,6 +100,8 @@ class Tokenizer:
 
     def token_bytes(self, id_: int) -> bytes:
         """The bytes that one id of a byte-level vocabulary stands for; none for an id that it lacks."""
+        if not 0 <= id_ < _ID_LIMIT:
+            return b""
         known = self._bytes.get(id_)
         if known is None:
             added = self._backend.get_added_tokens_decoder().get(id_)

@@ -46,6 +46,17 @@ def test_token_ids_come_with_a_tokenizer_and_are_read_back(tokenizer: Tokenizer)
     assert (read["id"], read["content"], read["end"]) == (2, "Hello", "end_of_turn")
 
 
+@pytest.mark.parametrize("id_", [10**6, 2**32, 99999999999999, 10**30])
+def test_an_id_beyond_the_vocabulary_stands_for_nothing(tokenizer: Tokenizer, id_: int) -> None:
+    ids = [*tokenizer.encode("Hel"), id_, *tokenizer.encode("lo")]
+    lines = [json.dumps({"id": 1, "token_ids": ids}), '{"id": 2, "token_ids": [-1]}', '{"id": 3, "text": "Hello"}']
+    first, second, third = parse_lines(lines, LLAMA, tokenizer)
+    assert (first["content"], third["content"]) == ("Hello", "Hello")
+    assert "'token_ids' must be a list of ids" in second["error"]
+    assert tokenizer.decode([*ids, -1]) == "Hello"
+    assert tokenizer.token_bytes(-1) == b""
+
+
 @pytest.mark.parametrize(
     ("line", "id_", "problem"),
     [
