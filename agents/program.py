@@ -99,10 +99,17 @@ async def run_program(program: Program, opening: Opening, presenter: Presenter) 
 
 
 def _execute(file: Path) -> object:
-    spec = importlib.util.spec_from_file_location(file.stem, file)
+    # dataclasses and typing look the module up by its name; no import statement can mean a name like this one
+    name = f"<{file.resolve()}>"
+    spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise UnusableProgram(f"{file} is not a Python file: its name must end in .py")
     module = importlib.util.module_from_spec(spec)
     sys.path.insert(0, str(file.resolve().parent))
-    spec.loader.exec_module(module)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
     return module
