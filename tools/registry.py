@@ -1,10 +1,14 @@
 """The tools offered in a conversation, and the one place that calls them."""
 
+import asyncio
 import logging
+import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
+
+import anyio
 
 from arriero.prompts.messages import JSON, ToolCall
 from arriero.tools.errors import ToolDefinitionError, ToolError
@@ -60,6 +64,8 @@ class Registry:
     def __init__(self, tools: Iterable[Tool] = (), *, max_chars: int = 10_000) -> None:
         self._tools: dict[str, Tool] = {}
         self._max_chars = max_chars
+        if isinstance(tools, Tool):
+            raise ToolDefinitionError(f"tools is one tool, {tools.name!r}: give a list of tools")
         for tool in tools:
             if not isinstance(tool, Tool):
                 raise ToolDefinitionError(f"{tool!r} is not a tool: put @tool on the function")
@@ -106,7 +112,9 @@ class Registry:
             content = await tool.invoke(call.arguments)
         except ToolError as error:
             return self._failed(call, str(error), time.perf_counter() - started, tool.source)
-        except (Exception, SystemExit) as error:  # the boundary: a tool's failure is the model's to read
+        except (Exception, SystemExit, asyncio.CancelledError) as error:  # a tool's failure is the model's to read
+            if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                raise
             _log.info("tool %s failed", tool.name, exc_info=error)
             problem = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             return self._failed(call, problem, time.perf_counter() - started, tool.source)
@@ -131,3 +139,11 @@ class Registry:
                 problems.append(error)
         if problems:
             raise ExceptionGroup("closing tools", problems)
+
+
+def _is_cancelled() -> bool:
+    """Whether this task is being cancelled, by a scope around it or by asyncio itself."""
+    if anyio.current_effective_deadline() == -math.inf:
+        return True
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -1,3 +1,4 @@
+import asyncio
 import sys
 from typing import Any
 
@@ -144,3 +145,39 @@ async def test_closing_closes_every_tool_also_when_one_fails() -> None:
     with pytest.raises(ExceptionGroup):
         await Registry([closable("a", OSError("x")), closable("b", None), double]).aclose()
     assert closed == ["a", "b"]
+
+
+async def test_a_tool_that_cancels_itself_has_failed() -> None:
+    @tool
+    async def give_up() -> None:
+        raise asyncio.CancelledError("enough")
+
+    @tool
+    async def await_what_was_cancelled() -> None:
+        future = asyncio.get_running_loop().create_future()
+        future.cancel()
+        await future
+
+    registry = Registry([give_up, await_what_was_cancelled])
+    assert (await registry.call(ToolCall("give_up", {}))).content == "error: CancelledError: enough"
+    assert (await registry.call(ToolCall("await_what_was_cancelled", {}))).content == "error: CancelledError"
+
+
+async def test_a_task_cancelled_by_asyncio_itself_stays_cancelled() -> None:
+    begun = anyio.Event()
+
+    @tool
+    async def slow() -> None:
+        begun.set()
+        await anyio.sleep(60)
+
+    task = asyncio.ensure_future(Registry([slow]).call(ToolCall("slow", {})))
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+def test_a_tool_in_place_of_a_list_is_refused() -> None:
+    with pytest.raises(ToolDefinitionError, match="one tool, 'double': give a list"):
+        Registry(double)  # type: ignore[arg-type]
