@@ -56,7 +56,7 @@ class Tape:
         self.length += 1
         match event:
             case TurnStarted(messages):
-                self._forget_silent_turn()
+                self.forget_silent_turn()
                 self._turn, self._steps = (len(self.ids), len(self.messages)), 0
                 self.opening = event if not self.ids else self.opening
                 self.messages += messages
@@ -71,11 +71,12 @@ class Tape:
             case TurnFinished(_, "refused"):
                 self._rewind()
             case TurnFinished():
-                self._forget_silent_turn()
+                self.forget_silent_turn()
             case _:
                 return
 
-    def _forget_silent_turn(self) -> None:
+    def forget_silent_turn(self) -> None:
+        """Take back the latest turn if the model has said nothing in it. Only while no turn is running."""
         if not self._steps:
             self._rewind()
 
@@ -135,6 +136,7 @@ class Sessions:
             tape = self._tapes.pop(session, None) or Tape(session)
             if tape.length != await self.log.length(session):
                 tape = fold(session, await self.log.read(session))
+            tape.forget_silent_turn()  # a process that was killed has logged no end of it
             yield tape
             self._keep(tape)
         finally:

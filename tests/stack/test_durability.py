@@ -3,11 +3,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from scripted import engine_of, run, scripted_stack
+from scripted import call, engine_of, run, scripted_stack
 
-from arriero.stack.events import CallStarted, StepFinished, from_json
+from arriero.stack.events import CallStarted, PromptAppended, from_json
 from arriero.stack.log import SQLiteLog
-from arriero.stack.tape import fold
 from arriero.stack.turn import Terms
 from arriero.tools import Registry, tool
 
@@ -56,13 +55,47 @@ async def test_whatever_was_yielded_is_on_disk_after_kill_9(tmp_path: Path, seen
     await log.aclose()
 
 
-async def test_a_session_goes_on_after_kill_9_with_the_steps_it_had_finished(tmp_path: Path) -> None:
+def header(role: str) -> str:
+    return f"<|start_header_id|>{role}<|end_header_id|>\n\n"
+
+
+KEPT = {  # what the killed turn leaves in the transcript, by the number of events seen; one commit may hold several
+    **dict.fromkeys((1, 2), ""),
+    **dict.fromkeys((3, 4), call("double", number=4)),
+    **dict.fromkeys(
+        (5, 6), f'{call("double", number=4)}{header("ipython")}"8"<|eot_id|>{header("assistant")}<|eot_id|>'
+    ),
+    **dict.fromkeys(
+        (7, 8),
+        f'{call("double", number=4)}{header("ipython")}"8"<|eot_id|>{header("assistant")}It is 8.<|eot_id|>',
+    ),
+}
+
+
+@pytest.mark.parametrize("seen", range(1, EVENTS_OF_THE_TURN + 1))
+async def test_a_session_goes_on_after_kill_9_with_the_steps_it_had_finished(tmp_path: Path, seen: int) -> None:
     path = tmp_path / "events.sqlite"
-    killed_after(path, 6)  # the tool has run, its result and the second prompt are logged
+    killed_after(path, seen)
     log = SQLiteLog(path)
-    before = fold("alice", await log.read("alice"))
     stack = scripted_stack("It was 8.<|eot_id|>", log=log)
-    await run(stack, "What was it?", Terms(registry=Registry([double])), "alice")
-    assert engine_of(stack).requests[0][: len(before.ids)] == before.ids
-    assert len([record for record in await log.read("alice") if isinstance(record.event, StepFinished)]) == 2
+    terms = Terms(registry=Registry([double]))
+    await run(stack, "What was it?", terms, "alice")
+    await log.aclose()
+
+    fresh = scripted_stack("8.<|eot_id|>")
+    await run(fresh, "What was it?" if not KEPT[seen] else "4?", terms)
+    begun = engine_of(fresh).tokenizer.decode(engine_of(fresh).requests[0])
+    went_on = f"{header('user')}What was it?<|eot_id|>{header('assistant')}" if KEPT[seen] else ""
+    assert engine_of(stack).tokenizer.decode(engine_of(stack).requests[0]) == f"{begun}{KEPT[seen]}{went_on}"
+
+
+async def test_a_turn_killed_before_the_model_spoke_leaves_no_trace_in_a_session_that_had_begun(tmp_path: Path) -> None:
+    path = tmp_path / "events.sqlite"
+    log = SQLiteLog(path)
+    before = await run(scripted_stack("Hi.<|eot_id|>", log=log), "Hello", session="alice")
+    await log.append("alice", "killed", len(await log.read("alice")), [*before[:1], PromptAppended(1, (1, 2, 3))])
+    stack = scripted_stack("Yes.<|eot_id|>", log=log)
+    await run(stack, "Still there?", session="alice")
+    text = engine_of(stack).tokenizer.decode(engine_of(stack).requests[0])
+    assert text.endswith(f"Hi.<|eot_id|>{header('user')}Still there?<|eot_id|>{header('assistant')}")
     await log.aclose()
