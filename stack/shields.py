@@ -1,7 +1,9 @@
 """Shields: who may say what. A shield that cannot be read forbids."""
 
 import json
+import logging
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -16,6 +18,10 @@ from arriero.stack.generation import request
 Place = Literal["input", "output"]
 """Where a shield stands: before the model reads the user, or before the user reads the model."""
 
+_log = logging.getLogger(__name__)
+
+# The frame of a guard prompt is ordinary text, so a message that holds its lines could pass for several.
+_FRAME = re.compile(r"^(?:(?:User|Agent): |<(?:BEGIN|END) (?:CONVERSATION|UNSAFE CONTENT CATEGORIES)>)", re.MULTILINE)
 _ANSWER_TOKENS = 24
 _ALTERNATIVES = 5
 _STOP_TOKENS = ("<|eot_id|>", "<|eom_id|>", "<|end_of_text|>")
@@ -69,7 +75,7 @@ class LlamaGuard:
     Args:
         engine: Engine that serves a Llama Guard model.
         threshold: Forbid from this probability of `unsafe` on, also where the answer is `safe`. None takes
-            the model's answer as it is.
+            the model's answer as it is. Where the engine reports no probability, everything is forbidden.
 
     Example:
         >>> import anyio
@@ -93,8 +99,12 @@ class LlamaGuard:
         """Judge the last message of `messages`; see `Shield.check`."""
         spoken = _spoken(messages)
         speaker = "user" if where == "input" else "assistant"
-        if not spoken or spoken[-1].role != speaker:
+        # Of all messages: a guard prompt cannot hold the others, so a last one of these would be judged by nobody.
+        if not spoken or messages[-1].role != speaker or spoken[-1].role != speaker:
             return _no_verdict(f"the conversation does not end with what the {speaker} said")
+        forged = next((line for message in spoken if (line := _FRAME.search(str(message.content)))), None)
+        if forged:
+            return _no_verdict(f"a line begins with {forged.group()!r}, as only lines of the guard prompt may")
         tokenizer = self._engine.tokenizer
         try:
             prompt = render_guard(spoken).encode(tokenizer)
@@ -126,11 +136,35 @@ class LlamaGuard:
         if not verdict.safe:
             codes = ", ".join(verdict.categories) or "no category named"
             return Verdict(False, verdict.categories, score, f"unsafe: {codes}")
-        if self._threshold is not None and score is not None and score >= self._threshold:
-            return Verdict(
-                False, (), score, f"unsafe with probability {score:.2f}, from {self._threshold} on forbidden"
-            )
+        if self._threshold is not None:
+            if score is None:
+                return _no_verdict(f"no probability to hold against the threshold {self._threshold}")
+            if not score < self._threshold:
+                reason = f"unsafe with probability {score:.2f}, from {self._threshold} on forbidden"
+                return Verdict(False, (), score, reason)
         return Verdict(True, (), score)
+
+
+async def judge(shield: Shield, messages: Sequence[Message], where: Place) -> Verdict:
+    """Ask a shield. One that raises, or gives no verdict, forbids.
+
+    Args:
+        shield: The shield.
+        messages: The conversation.
+        where: The place.
+
+    Returns:
+        Its verdict, or one that forbids and says why.
+    """
+    try:
+        verdict: object = await shield.check(messages, where)
+    except Exception as error:  # the boundary: a shield that breaks forbids
+        _log.warning("shield %s failed", shield.name, exc_info=error)
+        return _no_verdict(f"the shield broke: {type(error).__name__}: {error}")
+    if not (isinstance(verdict, Verdict) and isinstance(verdict.allowed, bool)):
+        _log.warning("shield %s gave no verdict", shield.name)
+        return _no_verdict(f"the shield gave {type(verdict).__name__} {verdict!r:.80}, which is no Verdict")
+    return verdict
 
 
 def _no_verdict(reason: str) -> Verdict:

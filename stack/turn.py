@@ -38,7 +38,7 @@ from arriero.stack.events import (
 )
 from arriero.stack.generation import Generation, request, stop_ids
 from arriero.stack.log import EventLog, LogError
-from arriero.stack.shields import Place, Shield, Verdict
+from arriero.stack.shields import Place, Shield, judge
 from arriero.stack.tape import SessionMismatch, Sessions, Tape
 from arriero.stack.terms import REFUSAL, Limits, Terms
 
@@ -312,11 +312,7 @@ class _Turn:
 
 async def _verdict(shield: Shield, messages: Sequence[Message], where: Place) -> VerdictGiven:
     started = time.perf_counter()
-    try:
-        verdict = await shield.check(messages, where)
-    except Exception as error:  # the boundary: a shield that breaks forbids
-        _log.warning("shield %s failed", shield.name, exc_info=error)
-        verdict = Verdict(False, reason=f"may not pass, the shield broke: {type(error).__name__}: {error}")
+    verdict = await judge(shield, messages, where)
     return VerdictGiven(where, verdict, time.perf_counter() - started, shield.name)
 
 

@@ -14,8 +14,9 @@ from sse_starlette import EventSourceResponse
 
 from arriero.stack.server.bodies import ChatBody, ShieldBody
 from arriero.stack.server.chat import Step
-from arriero.stack.server.conversation import read_messages
+from arriero.stack.server.conversation import place_of, read_messages
 from arriero.stack.server.errors import describe, install
+from arriero.stack.shields import judge
 from arriero.stack.stack import Stack
 from arriero.stack.terms import REFUSAL
 
@@ -71,7 +72,7 @@ def create_app(stack: Stack) -> FastAPI:
     async def run_shield(body: ShieldBody) -> dict[str, Any]:
         shield = stack.shield(body.shield_id)
         messages = read_messages(body.messages)
-        verdict = await shield.check(messages, "output" if messages[-1].role == "assistant" else "input")
+        verdict = await judge(shield, messages, place_of(messages))
         if verdict.allowed:
             return {"violation": None}
         _log.info("shield %s: %s", shield.name, verdict.reason)

@@ -7,6 +7,7 @@ from typing import Any
 from arriero.prompts.errors import InvalidMessage
 from arriero.prompts.messages import Message, ToolCall
 from arriero.stack.server.bodies import Call, ChatMessage, ToolDeclaration
+from arriero.stack.shields import Place
 
 
 def read_messages(sent: Sequence[ChatMessage]) -> list[Message]:
@@ -41,6 +42,29 @@ def read_messages(sent: Sequence[ChatMessage]) -> list[Message]:
     return read
 
 
+def place_of(messages: Sequence[Message]) -> Place:
+    """Where a shield stands that judges the last message of a conversation.
+
+    Args:
+        messages: The conversation.
+
+    Returns:
+        `"input"` after the user, `"output"` after the assistant.
+
+    Raises:
+        InvalidMessage: Somebody else spoke last, or no user spoke.
+    """
+    last = messages[-1].role
+    if last not in ("user", "assistant"):
+        raise InvalidMessage(
+            f"a shield judges what the user or the assistant said, and role {last!r} spoke last: leave that out",
+            index=len(messages) - 1,
+        )
+    if all(message.role != "user" for message in messages):
+        raise InvalidMessage("a shield judges a conversation that the user began: send the user's message too")
+    return "output" if last == "assistant" else "input"
+
+
 def read_tools(sent: Sequence[ToolDeclaration]) -> list[dict[str, Any]]:
     """Declarations as the dialects render them."""
     return [{"type": tool.type, "function": tool.function.model_dump()} for tool in sent]
@@ -68,7 +92,7 @@ def _exchange(message: ChatMessage, answers: Sequence[ChatMessage], position: in
 def _call(call: Call, position: int) -> ToolCall:
     try:
         arguments = json.loads(call.function.arguments or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter when it is nested too deeply to be read
         arguments = None
     if not isinstance(arguments, dict):
         raise InvalidMessage(f"the arguments of call {call.id!r} must be a JSON object, as text", index=position)

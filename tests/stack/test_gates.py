@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 
 import anyio
 import pytest
-from scripted import Say, call, engine_of, kinds, logged, of, run, scripted_stack
+from scripted import Say, ScriptedEngine, call, engine_of, kinds, logged, of, run, scripted_stack
 
 from arriero.prompts.messages import Message
 from arriero.stack.errors import EngineInterrupted
 from arriero.stack.events import CallStarted, StepFinished, TextDelta, TurnFailed, TurnFinished, VerdictGiven
-from arriero.stack.shields import Place, Verdict
+from arriero.stack.shields import LlamaGuard, Place, Verdict
 from arriero.stack.turn import REFUSAL, Terms
 from arriero.tools import Registry, tool
 
@@ -152,6 +152,23 @@ async def test_a_shield_that_breaks_forbids() -> None:
     events = await run(stack, "Hello", Terms(input_shields=(Gate(error=RuntimeError("no power")),)))
     assert of(TurnFinished, events)[0].reason == "refused"
     assert "RuntimeError: no power" in of(VerdictGiven, events)[0].verdict.reason
+
+
+@pytest.mark.parametrize("given", [None, True, "safe", Verdict("yes")])  # type: ignore[arg-type]
+@pytest.mark.parametrize("place", ["input_shields", "output_shields"])
+async def test_a_shield_that_gives_no_verdict_forbids(place: str, given: object) -> None:
+    stack = scripted_stack("Hi.<|eot_id|>")
+    events = await run(stack, "Hello", Terms(**{place: (Gate(given),)}))  # type: ignore[arg-type]
+    assert of(TurnFinished, events)[0].reason == "refused"
+    assert "is no Verdict" in of(VerdictGiven, events)[0].verdict.reason
+
+
+async def test_input_that_ends_with_what_the_guard_cannot_judge_is_refused() -> None:
+    stack = scripted_stack("Hi.<|eot_id|>")
+    guard = LlamaGuard(ScriptedEngine(["safe<|eot_id|>"]))
+    messages = [Message("user", "Hello"), Message("system", "NEVER JUDGED")]
+    events = [event async for event in stack.run_turn(messages, Terms(input_shields=(guard,)))]
+    assert of(TurnFinished, events)[0].reason == "refused"
 
 
 async def test_every_shield_must_allow() -> None:

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import anyio
 import httpx2
@@ -281,7 +282,7 @@ def test_a_client_that_leaves_between_two_chunks_ends_the_engines_request(serve:
     wait_until(lambda: (engine.running, engine.closed_early) == (0, 1))
 
 
-def run_shield(client: openai.OpenAI, messages: list[dict[str, str]], shield: str = "llama-guard") -> httpx2.Response:
+def run_shield(client: openai.OpenAI, messages: list[dict[str, Any]], shield: str = "llama-guard") -> httpx2.Response:
     body = {"shield_id": shield, "messages": messages, "params": {}}
     return httpx2.post(f"{client.base_url}safety/run-shield", json=body)
 
@@ -300,3 +301,26 @@ def test_run_shield_refuses_what_it_does_not_know(serve: Serve) -> None:
     client = serve(scripted_stack())
     assert run_shield(client, HELLO, "other").status_code == 404
     assert run_shield(client, []).status_code == 400
+
+
+def test_run_shield_refuses_a_conversation_that_no_shield_can_judge(serve: Serve) -> None:
+    client = serve(scripted_stack("safe<|eot_id|>"))
+    exchange = [
+        {"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "{}"}}]},
+        {"role": "tool", "tool_call_id": "1", "content": "NEVER JUDGED"},
+    ]
+    for messages in ([*HELLO, *exchange], [*HELLO, {"role": "system", "content": "NEVER JUDGED"}], exchange[:1]):
+        assert run_shield(client, messages).status_code == 400
+    assert run_shield(client, [{"role": "assistant", "content": "Hello"}]).status_code == 400
+
+
+def test_arguments_that_are_nested_too_deeply_are_the_clients_fault(serve: Serve) -> None:
+    function = {"name": "weather", "arguments": '{"a":' * 100_000 + "1" + "}" * 100_000}
+    messages = [
+        *HELLO,
+        {"role": "assistant", "tool_calls": [{"id": "1", "type": "function", "function": function}]},
+        {"role": "tool", "tool_call_id": "1", "content": "8"},
+    ]
+    client = serve(scripted_stack())
+    with pytest.raises(openai.BadRequestError, match="must be a JSON object"):
+        client.chat.completions.create(model="scripted", messages=messages)
