@@ -19,7 +19,8 @@ def code_interpreter(*, timeout: float = 10.0, memory: int = _GIBIBYTE, output: 
 
     Each call is a fresh process in an empty temporary folder, without the caller's environment variables, with
     limits on time, memory, file size, open files, processes and output. If the last statement is an expression, its
-    value is printed as at Python's prompt. All processes that the code starts are killed when it ends.
+    value is printed as at Python's prompt. On Linux all processes that the code starts are killed when it ends, by a
+    supervising process; code that kills that process first can leave others behind.
 
     **This is not a sandbox.** The code runs as the user who runs the agent: it can read and write that user's
     files, look at that user's other processes and reach the network; memory is limited for each process and not in

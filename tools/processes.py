@@ -14,6 +14,7 @@ import anyio.to_thread
 from anyio.abc import ByteReceiveStream, ByteSendStream, Process
 
 _MARK = "ARRIERO_RUN"
+_GRACE = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,10 @@ class _Kept:
 async def run_limited(command: Sequence[str], stdin: bytes, *, wall_time: float, output: int) -> Outcome:
     """Run a command in a temporary folder, with next to no environment, in a session of its own.
 
-    When the command ends, by itself, at the time limit or by cancellation, every process that it started is killed
-    and its folder removed.
+    When the command ends, by itself, at the time limit or by cancellation, the processes that it started are killed
+    and its folder removed. At the time limit and at cancellation it first gets SIGTERM and a moment, so that a command
+    that supervises others can kill them itself. A process that leaves the command's process group and drops its
+    environment is known to such a command alone.
 
     Args:
         command: Program and arguments.
@@ -78,6 +81,7 @@ async def run_limited(command: Sequence[str], stdin: bytes, *, wall_time: float,
                 return await _talk(process, stdin, mark, wall_time, output)
             finally:
                 with anyio.CancelScope(shield=True):
+                    await _end(process)
                     await anyio.to_thread.run_sync(_kill_all, process.pid, mark)
     finally:
         with anyio.CancelScope(shield=True):
@@ -97,6 +101,14 @@ async def _talk(process: Process, stdin: bytes, mark: str, wall_time: float, out
             await anyio.to_thread.run_sync(_kill_all, process.pid, mark)
         status = ended
     return Outcome(status, streams[0].text(), streams[1].text())
+
+
+async def _end(process: Process) -> None:
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        with anyio.move_on_after(_GRACE):
+            await process.wait()
 
 
 async def _drain(stream: ByteReceiveStream | None, kept: _Kept) -> None:

@@ -1,4 +1,5 @@
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -126,6 +127,48 @@ async def test_children_left_behind_are_killed(own_session: bool) -> None:
     assert await run(code) == "completed\n[stdout]done\n[/stdout]"
     assert time.monotonic() - started < 8
     await wait_until(lambda: not processes_named(word))
+
+
+DETACHED = (
+    "import subprocess, sys\n"
+    "inner = 'import subprocess, sys\\nsubprocess.Popen([\"/bin/sleep\", sys.argv[1]], env={})'\n"
+    "subprocess.Popen(['/bin/sleep', '%s'], env={}, start_new_session=True)\n"
+    "subprocess.run([sys.executable, '-c', inner, '%s'], env={}, start_new_session=True)\n"
+)
+
+
+def sleeping(seconds: str) -> list[str]:
+    return processes_named(f"/bin/sleep\0{seconds}\0")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="subreapers are Linux's")
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [
+        ("print('done')", "completed\n[stdout]done\n[/stdout]"),
+        ("import os; os._exit(3)", "failed"),
+        ("import os; os.kill(os.getpid(), 15)", "failed\n[stderr]stopped by signal SIGTERM[/stderr]"),
+        ("import os; os.killpg(0, 9)", "failed\n[stderr]stopped by the system: "),
+        ("import time; time.sleep(60)", "failed\n[stderr]stopped: it ran longer than 4 s"),
+    ],
+)
+async def test_children_without_a_trace_are_killed_however_the_code_ends(end: str, expected: str) -> None:
+    seconds = f"{os.getpid()}.{abs(hash(end)) % 10_000}"
+    started = time.monotonic()
+    result = await run((DETACHED % (seconds, seconds)) + end, wall_time=4.0 if "sleep(60)" in end else 20.0)
+    assert result.startswith(expected)
+    assert not sleeping(seconds)
+    assert time.monotonic() - started < 30
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="subreapers are Linux's")
+async def test_cancellation_kills_children_without_a_trace() -> None:
+    seconds = f"{os.getpid()}.77"
+    async with anyio.create_task_group() as group:
+        group.start_soon(run, (DETACHED % (seconds, seconds)) + "import time; time.sleep(60)")
+        await wait_until(lambda: len(sleeping(seconds)) == 2)
+        group.cancel_scope.cancel()
+    assert not sleeping(seconds)
 
 
 async def test_cancellation_kills_the_code_and_removes_its_folder(tmp_path: Path) -> None:
