@@ -1,7 +1,10 @@
 """Text to ids and back, with content always encoded as ordinary text."""
 
 import codecs
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 
@@ -11,6 +14,13 @@ from arriero.prompts.errors import VocabularyMismatch
 
 _ID_LIMIT = 1 << 32
 """Ids are 32-bit numbers; the backend raises OverflowError for others."""
+
+_SAMPLED_IDS = 1024
+_SAMPLES = (
+    "The mule carries 12345 kg over the pass.\n\n",
+    'añá 驴 \U0001f434\t{"x": [1, -2.5e3]}',
+    "def f(x):\n    return x\n",
+)
 
 
 class Tokenizer:
@@ -61,6 +71,22 @@ class Tokenizer:
     def size(self) -> int:
         """Number of ids, special ones included."""
         return self._backend.get_vocab_size(with_added_tokens=True)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Digest that two vocabularies share if ids mean the same in both.
+
+        It is taken from a sample, which another release of the tokenizers library reads alike: all special tokens,
+        the size, ids spread over the vocabulary, and how some text is encoded.
+        """
+        spread = range(0, self.size, max(1, self.size // _SAMPLED_IDS))
+        seen = [
+            sorted(self.special_ids.items()),
+            self.size,
+            [self._backend.id_to_token(id_) for id_ in spread],
+            [self.encode(text) for text in _SAMPLES],
+        ]
+        return hashlib.sha256(json.dumps(seen).encode()).hexdigest()
 
     def encode(self, text: str) -> list[int]:
         """Ids of ordinary text. Never yields a special id, whatever the text spells."""

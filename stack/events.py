@@ -38,6 +38,7 @@ class TurnStarted:
         dialect: Name of the dialect that renders the session.
         tools: Declarations that the prompt offers, as rendered.
         builtins: Built-in tools that the prompt turns on.
+        vocabulary: Fingerprint of the tokenizer that wrote the ids.
     """
 
     messages: tuple[Message, ...]
@@ -45,6 +46,7 @@ class TurnStarted:
     dialect: str = ""
     tools: tuple[Mapping[str, Any], ...] = ()
     builtins: tuple[str, ...] = ()
+    vocabulary: str = ""
 
 
 @dataclass(frozen=True, slots=True)

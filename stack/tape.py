@@ -18,7 +18,7 @@ class SessionBusy(ArrieroError):
 
 
 class SessionMismatch(ArrieroError):
-    """A session was begun with another dialect or other tools, which its transcript has fixed."""
+    """A session was begun with another dialect, vocabulary or other tools, which its transcript has fixed."""
 
 
 @dataclass(slots=True)

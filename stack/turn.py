@@ -82,7 +82,7 @@ async def run_turn(
         InvalidMessage: The messages cannot be rendered. Nothing was logged.
         ContextTooLong: They do not fit the model's context. Nothing was logged.
         SessionBusy: Another turn of the session is running.
-        SessionMismatch: The session was begun with other tools or in another dialect.
+        SessionMismatch: The session was begun with other tools, in another dialect or with another vocabulary.
         EngineError: The engine failed; `TurnFailed` is logged and yielded first.
         LogError: An event could not be logged; what was to follow has not happened.
     """
@@ -173,7 +173,12 @@ class _Turn:
         if len(tape.ids) + len(ids) >= self.engine.context_length:
             raise ContextTooLong(len(tape.ids) + len(ids), self.engine.context_length)
         started = TurnStarted(
-            tuple(messages), self.engine.model, self.dialect.name, tuple(registry.declarations), registry.builtins
+            tuple(messages),
+            self.engine.model,
+            self.dialect.name,
+            tuple(registry.declarations),
+            registry.builtins,
+            self.engine.tokenizer.fingerprint,
         )
         if tape.opening is not None and tape.ids:
             _check_same(tape.session, tape.opening, started)
@@ -353,6 +358,7 @@ def _check_same(session: str, begun: TurnStarted, now: TurnStarted) -> None:
         ("dialect", begun.dialect, now.dialect),
         ("tools", begun.tools, now.tools),
         ("built-in tools", begun.builtins, now.builtins),
+        ("vocabulary", begun.vocabulary or now.vocabulary, now.vocabulary),  # logs of old do not name it
     ):
         if was != is_:
             raise SessionMismatch(

@@ -33,13 +33,13 @@ SPECIALS = (
 )
 
 
-def byte_tokenizer() -> Tokenizer:
+def byte_tokenizer(specials: Iterable[str] = SPECIALS) -> Tokenizer:
     """One id per byte, and the special tokens of Llama 3."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     backend = tokenizers.Tokenizer(models.BPE({letter: id_ for id_, letter in enumerate(alphabet)}, []))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     backend.decoder = decoders.ByteLevel()
-    backend.add_special_tokens(list(SPECIALS))
+    backend.add_special_tokens(list(specials))
     return Tokenizer(backend)
 
 

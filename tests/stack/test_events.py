@@ -47,7 +47,9 @@ results = st.builds(ToolResult, calls, json_values, st.none() | texts, numbers, 
 verdicts = st.builds(Verdict, st.booleans(), st.lists(texts, max_size=3).map(tuple), st.none() | numbers, texts)
 declarations = st.lists(st.dictionaries(texts, json_values, max_size=2), max_size=2).map(tuple)
 events: st.SearchStrategy[Event] = st.one_of(
-    st.builds(TurnStarted, st.lists(messages, max_size=2).map(tuple), texts, texts, declarations, st.just(("brave",))),
+    st.builds(
+        TurnStarted, st.lists(messages, max_size=2).map(tuple), texts, texts, declarations, st.just(("brave",)), texts
+    ),
     st.builds(PromptAppended, counts, ids),
     st.builds(TextDelta, counts, texts),
     st.builds(StepFinished, counts, ids, texts, st.lists(calls, max_size=2).map(tuple), texts, usages, numbers),
@@ -90,6 +92,13 @@ def test_numbers_keep_their_kind() -> None:
 def test_what_is_no_event_of_this_version_is_refused(line: str) -> None:
     with pytest.raises(UnreadableEvent):
         from_json(line)
+
+
+def test_a_turn_that_was_logged_without_its_vocabulary_is_still_read() -> None:
+    started = TurnStarted((Message("user", "Hello"),), "scripted", "llama3.1")
+    stored = json.loads(to_json(started))
+    del stored["vocabulary"]
+    assert from_json(json.dumps(stored)) == started
 
 
 def test_stored_events_are_one_line_and_say_their_version() -> None:

@@ -2,7 +2,7 @@ import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted import Say, call, engine_of, kinds, logged, of, run, scripted_stack
+from scripted import SPECIALS, Say, byte_tokenizer, call, engine_of, kinds, logged, of, run, scripted_stack
 
 from arriero.prompts.errors import InvalidMessage
 from arriero.prompts.messages import Message
@@ -222,6 +222,16 @@ async def test_a_session_keeps_its_tools() -> None:
     with pytest.raises(SessionMismatch, match="other tools"):
         await run(stack, "Hello", Terms(), "alice")
     assert len(of(TurnStarted, await logged(stack, "alice"))) == 1
+
+
+async def test_a_session_keeps_its_vocabulary() -> None:
+    stack = scripted_stack("Hi.<|eot_id|>")
+    await run(stack, "Hello", session="alice")
+    other = byte_tokenizer(specials=reversed(SPECIALS))
+    with pytest.raises(SessionMismatch, match="other vocabulary"):
+        await run(scripted_stack("Hi.<|eot_id|>", log=stack.log, tokenizer=other), "Hello", session="alice")
+    assert len(of(TurnStarted, await logged(stack, "alice"))) == 1
+    await run(scripted_stack("Hi.<|eot_id|>", log=stack.log, tokenizer=byte_tokenizer()), "Hello", session="alice")
 
 
 @pytest.mark.parametrize("extra", [{}, {"context_length": 40}])
