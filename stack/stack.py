@@ -101,6 +101,8 @@ class Stack:
     ) -> "Opening":
         """A stack over a model in this process, through transformers. Use it as `connect`.
 
+        The weights are loaded when it opens, so a model that cannot be used is known before anything is logged.
+
         Args:
             folder: Model folder in Hugging Face format; None for the bundled `arriero-demo`.
             dialect: How the model writes; None finds it by the folder.
@@ -112,6 +114,7 @@ class Stack:
 
         Raises:
             ModelNotReadable: The folder holds no usable model.
+            EngineUnavailable: torch or transformers is not installed.
             UnknownDialect: The model's dialect is not known; pass `dialect`.
             LogError: The log cannot be opened.
         """
@@ -120,7 +123,9 @@ class Stack:
             from arriero.stack.engines.local import TransformersEngine
 
             where = Path(folder or DEMO)
-            return await to_thread.run_sync(TransformersEngine, where), [where]
+            engine = await to_thread.run_sync(TransformersEngine, where)
+            await engine.load()
+            return engine, [where]
 
         return Opening(lambda: cls._open(open_engine, dialect, log, guard))
 

@@ -33,7 +33,7 @@ class TransformersEngine:
         kept_prompts: How many finished prompts keep their keys and values.
 
     Raises:
-        ModelNotReadable: The folder lacks something.
+        ModelNotReadable: The folder lacks something, or its tokenizer has more ids than the model.
 
     Example:
         >>> import anyio
@@ -55,6 +55,12 @@ class TransformersEngine:
             raise ModelNotReadable(str(error)) from error
         self._context_length: int = config["max_position_embeddings"]
         self._vocabulary: int = config["vocab_size"]
+        highest = max([self._tokenizer.size - 1, *self._tokenizer.special_ids.values()])
+        if self._vocabulary <= highest:
+            raise ModelNotReadable(
+                f"{self._folder / 'config.json'} says vocab_size {self._vocabulary}, and tokenizer.json has ids up to"
+                f" {highest}: they belong to different models, fetch the whole model again"
+            )
         self._threads = threads
         self._kept = max(1, kept_prompts)
         self._one_at_a_time = anyio.CapacityLimiter(1)

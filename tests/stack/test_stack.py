@@ -160,6 +160,21 @@ async def test_a_folder_without_a_model_is_one_clear_error(tmp_path: Path) -> No
         await Stack.local(tmp_path)
 
 
+@pytest.mark.parametrize("damage", ["weights", "vocabulary"])
+async def test_a_damaged_model_is_one_clear_error_before_there_is_a_log(tmp_path: Path, damage: str) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(DEMO, folder)
+    if damage == "weights":
+        whole = (folder / "model.safetensors").read_bytes()
+        (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    else:
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"vocab_size": config["vocab_size"] // 2}))
+    with pytest.raises(ModelNotReadable):
+        await Stack.local(folder, log=tmp_path / "events.sqlite")
+    assert not (tmp_path / "events.sqlite").exists()
+
+
 async def test_an_unknown_dialect_is_refused_before_anything_is_opened(tmp_path: Path) -> None:
     with pytest.raises(UnknownDialect, match=r"llama3\.1"):
         await Stack.local(DEMO, dialect="llama9", log=tmp_path / "events.sqlite")
