@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from os import W_OK, access
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar
@@ -129,11 +130,11 @@ class SQLiteLog:
     on a worker thread where syncs are slow or another process is writing.
 
     Args:
-        path: The file, created if absent, or `":memory:"` for a log that ends with the process.
+        path: The file, created by the first event if absent, or `":memory:"` for a log that ends with the process.
         busy_timeout: Seconds to wait for another process that is writing.
 
     Raises:
-        LogError: The file cannot be opened or is not an event log.
+        LogError: The file cannot be opened or is not an event log, or its folder is missing or not writable.
 
     Example:
         >>> import anyio
@@ -148,12 +149,16 @@ class SQLiteLog:
 
     def __init__(self, path: str | Path, *, busy_timeout: float = 5.0) -> None:
         self.path = str(path)
-        self._patient = _Connection(self.path, busy_timeout)
-        self._patient.prepare()
-        in_memory = self.path == ":memory:"
-        self._eager = self._patient if in_memory else _Connection(self.path, 0.0)
+        self.in_memory = self.path == ":memory:"
+        self._busy_timeout = busy_timeout
         self._worker = _Worker()
-        self._pace = 0.0 if in_memory else _QUICK  # seconds of a commit, smoothed; a worker thread measures first
+        self._pace = 0.0 if self.in_memory else _QUICK  # seconds of a commit, smoothed; a worker thread measures first
+        self._opened: tuple[_Connection, _Connection] | None = None
+        self._closed = False
+        if self._exists():
+            self._open()
+        elif not access(folder := Path(self.path).absolute().parent, W_OK) or not folder.is_dir():
+            raise LogError(f"the event log {self.path} cannot be made: the folder must exist and be writable")
 
     async def append(self, session: str, turn: str, seq: int, events: Sequence[Event]) -> None:
         """Write events, all or none; see `EventLog.append`."""
@@ -161,6 +166,7 @@ class SQLiteLog:
         rows = [
             (session, turn, seq + offset, now, kind_of(event), to_json(event)) for offset, event in enumerate(events)
         ]
+        await self._begin()
         await self._run(self._insert, rows)
 
     async def read(self, session: str, turn: str | None = None) -> list[Record]:
@@ -169,7 +175,7 @@ class SQLiteLog:
         wanted = [session]
         if turn is not None:
             query, wanted = query + " AND turn = ?", [session, turn]
-        rows = await self._worker.run(partial(self._patient.select, query + " ORDER BY seq", wanted))
+        rows = await self._select(query + " ORDER BY seq", wanted)
         try:
             return [Record(row[0], row[1], row[2], row[3], from_json(row[4])) for row in rows]
         except UnreadableEvent as error:
@@ -178,28 +184,60 @@ class SQLiteLog:
     async def length(self, session: str) -> int:
         """Number of events of a session."""
         query = "SELECT coalesce(max(seq) + 1, 0) FROM events WHERE session = ?"
+        if not await self._found():
+            return 0
         rows = await self._run(lambda connection, wanted: connection.select(query, wanted), [session])
         return int(rows[0][0])
 
     async def sessions(self) -> list[str]:
         """Names of all sessions."""
         query = "SELECT DISTINCT session FROM events ORDER BY session"
-        rows = await self._worker.run(partial(self._patient.select, query, ()))
-        return [row[0] for row in rows]
+        return [row[0] for row in await self._select(query, ())]
 
     async def aclose(self) -> None:
         """Close the file. Closing twice is fine."""
+        self._closed = True
         await self._worker.aclose()
-        self._eager.close()
-        self._patient.close()
+        for connection in self._opened or ():
+            connection.close()
+
+    def _exists(self) -> bool:
+        return self._opened is not None or self.in_memory or Path(self.path).exists()
+
+    def _open(self) -> tuple["_Connection", "_Connection"]:
+        """A connection that waits for other processes, and one that does not. Makes the file."""
+        if self._opened is None:
+            if self._closed:
+                raise LogError(f"the event log {self.path} is closed: open it again")
+            patient = _Connection(self.path, self._busy_timeout)
+            patient.prepare()
+            self._opened = (patient, patient if self.in_memory else _Connection(self.path, 0.0))
+        return self._opened
+
+    async def _begin(self) -> None:
+        if self._opened is None:
+            await self._worker.run(self._open)
+
+    async def _found(self) -> bool:
+        """Whether there is a file to read, which another process may have made in the meantime."""
+        if found := self._exists():
+            await self._begin()
+        return found
+
+    async def _select(self, query: str, wanted: Sequence[str]) -> list[tuple[Any, ...]]:
+        if not await self._found():
+            return []
+        patient, _ = self._open()
+        return await self._worker.run(partial(patient.select, query, wanted))
 
     async def _run(self, work: Callable[["_Connection", A], T], argument: A) -> T:
+        patient, eager = self._open()
         if self._pace < _QUICK:
             try:
-                return work(self._eager, argument)
+                return work(eager, argument)
             except LogBusy:
                 _log.debug("%s is held by another process: waiting on a worker thread", self.path)
-        return await self._worker.run(partial(work, self._patient, argument))
+        return await self._worker.run(partial(work, patient, argument))
 
     def _insert(self, connection: "_Connection", rows: Sequence[tuple[object, ...]]) -> None:
         started = time.perf_counter()

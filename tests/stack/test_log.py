@@ -4,9 +4,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from scripted import run, scripted_stack
 
+from arriero.prompts.errors import InvalidMessage
+from arriero.stack.errors import ContextTooLong
 from arriero.stack.events import LimitReached, PromptAppended
 from arriero.stack.log import LogConflict, LogError, SQLiteLog
+from arriero.stack.shields import UnknownShield
 
 pytestmark = pytest.mark.anyio
 
@@ -100,8 +104,35 @@ async def test_unusable_files_are_refused_when_opened(tmp_path: Path) -> None:
         SQLiteLog(tmp_path / "other.sqlite")
 
 
+async def test_there_is_no_file_before_the_first_event(tmp_path: Path) -> None:
+    path = tmp_path / "events.sqlite"
+    log, other = SQLiteLog(path), SQLiteLog(path)
+    assert (await log.length("alice"), await log.read("alice"), await log.sessions()) == (0, [], [])
+    assert not path.exists()
+    await log.append("alice", "t1", 0, EVENTS)
+    assert path.exists()
+    assert await other.length("alice") == 2
+    assert await other.sessions() == ["alice"]
+    await log.aclose()
+    await other.aclose()
+
+
+async def test_a_turn_that_cannot_begin_leaves_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "events.sqlite"
+    stack = scripted_stack("Never.<|eot_id|>", log=SQLiteLog(path), context_length=40)
+    with pytest.raises(ContextTooLong):
+        await run(stack, "Hello")
+    with pytest.raises(UnknownShield):
+        stack.shield("other")
+    with pytest.raises(InvalidMessage):
+        [event async for event in stack.run_turn([])]
+    await stack.aclose()
+    assert not path.exists()
+
+
 async def test_damaged_events_are_a_log_error(tmp_path: Path) -> None:
     log = SQLiteLog(tmp_path / "events.sqlite")
+    await log.append("bob", "t1", 0, EVENTS)
     damaging = sqlite3.connect(tmp_path / "events.sqlite", isolation_level=None)
     damaging.execute("INSERT INTO events VALUES ('alice', 't1', 0, 0.0, 'LimitReached', '{\"v\": 1')")
     damaging.close()
