@@ -12,6 +12,7 @@ import anyio.to_thread
 from arriero.tools.embedding import MODEL, embed
 from arriero.tools.errors import ToolDefinitionError, ToolError
 from arriero.tools.passages import Passage, read_passages
+from arriero.tools.paths import existing_folder, read_path
 from arriero.tools.tool import Tool, describe
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ _BATCH = 1_000
 
 
 def knowledge_search(
-    folder: Path | None = None, *, count: int = 3, store: Path | None = None, timeout: float = 120.0
+    folder: str | Path | None = None, *, count: int = 3, store: str | Path | None = None, timeout: float = 120.0
 ) -> Tool:
     """A tool that finds passages in a folder of documents, by meaning.
 
@@ -40,19 +41,25 @@ def knowledge_search(
         timeout: Seconds for one search; the first one loads the model.
 
     Returns:
-        The tool. Missing folders, empty ones and a missing extra `rag` are said in its result.
+        The tool. Documents that cannot be read, a store that cannot be used and a missing extra `rag` are said in
+        its result.
 
     Raises:
-        ToolDefinitionError: `count` is not positive.
+        ToolDefinitionError: `count` is not positive, or there is no such folder.
 
     Example:
-        >>> tool = knowledge_search(Path("handbook"))
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as handbook:
+        ...     tool = knowledge_search(handbook)
         >>> tool.declaration["function"]["description"]
         'Search the documents.'
     """
     if count < 1:
         raise ToolDefinitionError(f"knowledge_search: count is {count}; use 1 or more")
-    index = PassageIndex(folder or SAMPLE_DOCUMENTS, store)
+    index = PassageIndex(
+        SAMPLE_DOCUMENTS if folder is None else existing_folder("knowledge_search: folder", folder),
+        None if store is None else read_path("knowledge_search: store", store),
+    )
 
     def knowledge_search(query: str) -> str:
         """Search the documents.
@@ -89,7 +96,7 @@ class PassageIndex:
         """The passages nearest in meaning, nearest first.
 
         Raises:
-            ToolError: There is nothing to search, or the extra `rag` is not installed.
+            ToolError: There is nothing to search, the store cannot be used, or the extra `rag` is not installed.
         """
         with self._lock:
             if self._collection is None:
@@ -153,8 +160,14 @@ def _open(store: Path | None) -> "Client":
     try:
         import chromadb
         from chromadb.config import Settings
+        from chromadb.errors import ChromaError
     except ImportError as error:
         raise ToolError(f"searching documents needs the extra 'rag': pip install 'arriero[rag]' ({error})") from error
     settings = Settings(anonymized_telemetry=False)
-    client = chromadb.EphemeralClient(settings) if store is None else chromadb.PersistentClient(store, settings)
+    try:
+        if store is not None:
+            store.mkdir(parents=True, exist_ok=True)
+        client = chromadb.EphemeralClient(settings) if store is None else chromadb.PersistentClient(store, settings)
+    except (OSError, ChromaError, ValueError) as error:
+        raise ToolError(f"the store {store} cannot be used: {error}; give a folder that can be written") from error
     return cast("Client", client)  # the declared type lacks close()

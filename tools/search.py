@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from arriero.tools.errors import ToolDefinitionError, ToolError
+from arriero.tools.paths import existing_file
 from arriero.tools.ranking import Ranking
 from arriero.tools.tool import Tool, describe
 
@@ -39,10 +40,10 @@ def web_search(
     *,
     provider: Literal["ddgs", "offline"] = "ddgs",
     count: int = 3,
-    index: Path | None = None,
+    index: str | Path | None = None,
     engines: Sequence[str] = ("auto",),
     proxy: str | None = None,
-    ca_file: Path | None = None,
+    ca_file: str | Path | None = None,
     timeout: float = 20.0,
 ) -> Tool:
     r"""A tool that searches the web; its results name the provider that gave them.
@@ -60,7 +61,7 @@ def web_search(
         The tool.
 
     Raises:
-        ToolDefinitionError: There is no such provider, or `count` is not positive.
+        ToolDefinitionError: There is no such provider or file, or `count` is not positive.
 
     Example:
         >>> import anyio, tempfile
@@ -72,10 +73,12 @@ def web_search(
     """
     if count < 1:
         raise ToolDefinitionError(f"web_search: count is {count}; use 1 or more")
+    entries = SAMPLE_INDEX if index is None else existing_file("web_search: index", index)
+    authorities = None if ca_file is None else existing_file("web_search: ca_file", ca_file)
     if provider == "offline":
-        search = _offline(index or SAMPLE_INDEX, count)
+        search = _offline(entries, count)
     elif provider == "ddgs":
-        search = _ddgs(count, ",".join(engines), proxy, ca_file, timeout)
+        search = _ddgs(count, ",".join(engines), proxy, authorities, timeout)
     else:
         raise ToolDefinitionError(f"web_search: unknown provider {provider!r}; use 'ddgs' or 'offline'")
 
@@ -100,7 +103,7 @@ def _line(text: str) -> str:
 
 
 def _offline(path: Path, count: int) -> Search:
-    @cache  # read at the first search: making the tool must not touch the disk
+    @cache  # read at the first search
     def load() -> tuple[list[Hit], Ranking]:
         entries = _read_index(path)
         return entries, Ranking([f"{entry.title} {entry.snippet}" for entry in entries])

@@ -106,16 +106,41 @@ async def test_a_store_is_kept_and_renewed_when_the_documents_change(folder: Pat
 
 
 async def test_nothing_to_search_is_said_with_the_folder(tmp_path: Path) -> None:
-    for name, text in [("missing", "there is no folder"), ("empty", "no .md or .txt documents"), ("blank", "no text")]:
+    for name, text in [("removed", "there is no folder"), ("empty", "no .md or .txt documents"), ("blank", "no text")]:
         folder = tmp_path / name
-        if name != "missing":
-            folder.mkdir()
+        folder.mkdir()
+        tool = knowledge_search(folder)
+        if name == "removed":
+            folder.rmdir()
         if name == "blank":
             (folder / "a.md").write_text("# Only a heading\n")
-        result = await Registry([knowledge_search(folder)]).call(ToolCall("knowledge_search", {"query": "x"}))
+        result = await Registry([tool]).call(ToolCall("knowledge_search", {"query": "x"}))
         assert str(result.content).startswith("error: ")
         assert text in str(result.content)
         assert str(folder) in str(result.content)
+
+
+async def test_paths_may_be_text_and_missing_folders_are_refused(folder: Path, tmp_path: Path) -> None:
+    tool = knowledge_search(str(folder / "more"), store=str(tmp_path / "store"))
+    assert await tool.invoke({"query": "bread"}) == "[1] food.md: Bread is baked on Mondays."
+    await tool.aclose()
+    with pytest.raises(ToolDefinitionError, match=r"folder: there is no folder .*missing"):
+        knowledge_search(str(tmp_path / "missing"))
+    for wrong in (5, ""):
+        with pytest.raises(ToolDefinitionError, match="give a path"):
+            knowledge_search(wrong)  # type: ignore[arg-type]
+        with pytest.raises(ToolDefinitionError, match="store is"):
+            knowledge_search(store=wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("store", ["/proc/x", __file__, "broken"])
+async def test_a_store_that_cannot_be_used_is_named(folder: Path, tmp_path: Path, store: str) -> None:
+    if store == "broken":
+        (tmp_path / "broken").mkdir()
+        (tmp_path / "broken" / "chroma.sqlite3").write_bytes(b"not a database, " * 100)
+        store = str(tmp_path / "broken")
+    with pytest.raises(ToolError, match=f"the store {store} cannot be used"):
+        await knowledge_search(folder, store=Path(store)).invoke({"query": "x"})
 
 
 async def test_a_document_that_is_not_text_is_named(tmp_path: Path) -> None:

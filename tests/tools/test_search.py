@@ -15,7 +15,7 @@ import trustme
 
 from arriero.prompts.messages import ToolCall
 from arriero.tools import Registry, ToolDefinitionError, ToolError, web_search
-from arriero.tools.search import SAMPLE_INDEX
+from arriero.tools.search import SAMPLE_INDEX, _offline
 
 pytestmark = pytest.mark.anyio
 
@@ -189,9 +189,23 @@ async def test_the_bundled_index_is_readable() -> None:
     assert text.startswith(f"provider: offline\n[1] {title} | ")
 
 
-async def test_a_missing_index_is_named(tmp_path: Path) -> None:
+def test_a_missing_index_is_named(index: Path) -> None:
+    for setting in ("index", "ca_file"):
+        with pytest.raises(ToolDefinitionError, match=rf"{setting}: there is no file .*missing\.jsonl"):
+            web_search(provider="offline", **{setting: str(index.parent / "missing.jsonl")})  # type: ignore[arg-type]
+    with pytest.raises(ToolDefinitionError, match="index is 5; give a path"):
+        web_search(provider="offline", index=5)  # type: ignore[arg-type]
+
+
+def test_an_index_that_is_gone_is_named(tmp_path: Path) -> None:
+    search = _offline(tmp_path / "missing.jsonl", 1)
     with pytest.raises(ToolError, match=r"missing\.jsonl cannot be read"):
-        await web_search(provider="offline", index=tmp_path / "missing.jsonl").invoke({"query": "x"})
+        search("x")
+
+
+async def test_an_index_may_be_given_as_text(index: Path) -> None:
+    text = await web_search(provider="offline", index=str(index)).invoke({"query": "mules"})
+    assert str(text).startswith("provider: offline\n[1] ")
 
 
 @pytest.mark.parametrize("line", ['{"title": "a"}', "[1]", "{"])
