@@ -11,7 +11,7 @@ from arriero.prompts.errors import ArrieroError, InvalidMessage
 from arriero.prompts.messages import Message
 from arriero.stack.engine import Sampling
 from arriero.stack.events import Event, TextDelta
-from arriero.stack.shields import Shield
+from arriero.stack.shields import Shield, UnknownShield
 from arriero.stack.stack import Opening, Stack
 from arriero.stack.terms import Limits, Terms
 from arriero.tools import Registry, Tool
@@ -34,7 +34,7 @@ class Agent:
         name: Name for people to read.
 
     Raises:
-        UnknownShield: No shield has that name.
+        UnknownShield: No shield has that name, or one name is given in place of a list.
         ToolDefinitionError: Two tools have the same name, or something is not a tool.
 
     Example:
@@ -73,6 +73,8 @@ class Agent:
         self.sampling = sampling or Sampling()
         self._stack = stack
         self._registry = Registry(tools)
+        if isinstance(shields, str):
+            raise UnknownShield(f"shields is one text, {shields!r}: give a list, shields=[{shields!r}]")
         self._shields = tuple(shields)
         self._background: tuple[Background, Stack] | None = None
         if isinstance(stack, Stack):
@@ -97,7 +99,7 @@ class Agent:
             What came of it. A turn that was refused or reached a limit is returned as well; see `Turn.reason`.
 
         Raises:
-            InvalidMessage: The text is empty.
+            InvalidMessage: The text is empty, or no text.
             ContextTooLong: The conversation does not fit the model's context.
             EngineError: The engine failed.
             SessionBusy: Another turn of the session is running.
@@ -121,7 +123,7 @@ class Agent:
             raises what `run` raises.
 
         Raises:
-            InvalidMessage: The text is empty.
+            InvalidMessage: The text is empty, or no text.
             StackNotReady: The stack is not open.
         """
         return self._stream(self._open_stack(), text, session)
@@ -195,6 +197,8 @@ class Agent:
         return Turn.of(events, session)
 
     def _stream(self, stack: Stack, text: str, session: str | None) -> AsyncGenerator[Event, None]:
+        if not isinstance(text, str):
+            raise InvalidMessage(f"the question must be text, not {type(text).__name__}: pass a string")
         if not text.strip():
             raise InvalidMessage("the question is empty: write some text")
         return stack.run_turn([Message("user", text)], self._terms(stack), session=session)

@@ -1,3 +1,5 @@
+from typing import Any
+
 import anyio
 import anyio.to_thread
 import pytest
@@ -210,3 +212,14 @@ async def test_run_sync_works_beside_a_running_event_loop() -> None:
     turn = await anyio.to_thread.run_sync(agent.run_sync, "Hi")
     assert turn.text == "Hello."
     await anyio.to_thread.run_sync(agent.close)
+
+
+def test_a_shield_in_place_of_a_list_is_refused() -> None:
+    with pytest.raises(UnknownShield, match=r"shields=\['llama-guard'\]"):
+        Agent(scripted_stack(), shields="llama-guard")
+
+
+@pytest.mark.parametrize("question", [None, 5, b"Hi", ["Hi"], " "])
+async def test_a_question_that_is_no_text_is_refused(question: Any) -> None:
+    with pytest.raises(InvalidMessage, match="the question"):
+        await Agent(scripted_stack()).run(question)
