@@ -1,6 +1,7 @@
 """Parameters of a Python function as JSON schema, and the check of a call's arguments against them."""
 
 import inspect
+import json
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -152,6 +153,13 @@ def _read_parameter(
         schema["description"] = description
     if parameter.default is not inspect.Parameter.empty and parameter.default is not None:
         schema |= _default(adapter, parameter.default)
+    try:
+        json.dumps(schema, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ToolDefinitionError(
+            f"{where}: its schema or default is no strict JSON ({error}); use finite numbers and texts, "
+            "or None as the default"
+        ) from error
     positional_only = parameter.kind is inspect.Parameter.POSITIONAL_ONLY
     return Parameter(parameter.name, adapter, _ordered(schema), parameter.default, positional_only)
 

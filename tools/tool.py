@@ -57,8 +57,10 @@ class Tool:
             raise ToolDefinitionError(
                 f"tool name {self.name!r}: use 1 to 64 letters, digits, '_' and '-'; give one with @tool(name=...)"
             )
-        if not self.timeout > 0:
-            raise ToolDefinitionError(f"tool {self.name!r}: timeout is {self.timeout}; use a number of seconds above 0")
+        if not isinstance(self.timeout, int | float) or not self.timeout > 0:
+            raise ToolDefinitionError(
+                f"tool {self.name!r}: timeout is {self.timeout!r}; use a number of seconds above 0"
+            )
 
     @property
     def declaration(self) -> dict[str, Any]:

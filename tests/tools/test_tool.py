@@ -1,4 +1,5 @@
 import inspect
+import math
 import threading
 import time
 from dataclasses import dataclass
@@ -207,8 +208,20 @@ def test_names_and_timeouts_that_cannot_work_are_refused() -> None:
         tool(lambda: 1)
     with pytest.raises(ToolDefinitionError, match="timeout is 0"):
         tool(timeout=0)(print_nothing)
+    for wrong in ("x", None, math.nan):
+        with pytest.raises(ToolDefinitionError, match=f"timeout is {wrong!r}"):
+            tool(timeout=wrong)(print_nothing)  # type: ignore[arg-type]
     with pytest.raises(ToolDefinitionError, match="not a function"):
         tool(3)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("default", [math.nan, math.inf, [1.0, -math.inf]])
+def test_a_default_that_strict_json_lacks_is_refused(default: Any) -> None:
+    def weigh(load: float | list[float] = default) -> None:
+        """Weigh."""
+
+    with pytest.raises(ToolDefinitionError, match="tool 'weigh', parameter 'load': its schema or default"):
+        tool(weigh)
 
 
 def print_nothing() -> None:
