@@ -53,11 +53,24 @@ def json_text(value: Any, indent: int | None = None) -> str:
         '{"city": "Bogotá"}'
     """
     try:
+        _check_keys(value)
         return json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidMessage(
             f"not writable as strict JSON ({error}): pass text, finite numbers, lists, dicts"
         ) from None
+
+
+def _check_keys(value: Any) -> None:
+    # json.dumps writes 1, None and True as keys, and two keys can become one
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                raise TypeError(f"the key {key!r} is no text")
+            _check_keys(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _check_keys(inner)
 
 
 def content(text: Any) -> Markup:

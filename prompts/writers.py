@@ -112,6 +112,11 @@ def _check_tools(tools: Tools) -> None:
     for index, tool in enumerate(tools):
         if not isinstance(tool, Mapping):
             raise InvalidMessage(f"tool {index} must be an object in the OpenAI shape, not {type(tool).__name__}")
+        body = tool.get("function", tool)
+        if not isinstance(body, Mapping):
+            raise InvalidMessage(f"tool {index}: 'function' must be an object, not {type(body).__name__}")
+        if not isinstance(body.get("name"), str):
+            raise InvalidMessage(f"tool {index}: 'name' must be text, not {body.get('name')!r}")
 
 
 def _check(messages: Sequence[Message], builtin_tools: Sequence[str]) -> None:
@@ -145,6 +150,9 @@ def _check_calls(message: Message, builtin_tools: Sequence[str]) -> None:
         )
     call = message.tool_calls[0]
     content(call.name)
+    # the published templates write arguments that are text as they are: as a JSON string
+    if not isinstance(call.arguments, Mapping | str):
+        raise InvalidMessage(f"arguments of {call.name!r} must be an object, not {type(call.arguments).__name__}")
     arguments(call.arguments)
     if call.name in builtin_tools:
         if not isinstance(call.arguments, Mapping):

@@ -94,6 +94,34 @@ def test_no_tools_is_not_the_empty_list_of_tools() -> None:
     assert "ipython" in LLAMA.render(messages, [], RenderOptions(announce_empty_tools=True)).text
 
 
+@pytest.mark.parametrize(
+    ("tool", "problem"),
+    [
+        ({"type": "function", "function": {"name": 1}}, "tool 0: 'name' must be text, not 1"),
+        ({"type": "function", "function": {}}, "tool 0: 'name' must be text, not None"),
+        ({"type": "function", "function": [1]}, "tool 0: 'function' must be an object, not list"),
+        ({"name": "f", "parameters": {1: "a"}}, "declaration of tool 'f': .*the key 1 is no text"),
+    ],
+)
+def test_a_declaration_that_is_none_is_refused(tool: dict[str, Any], problem: str) -> None:
+    with pytest.raises(InvalidMessage, match=problem):
+        LLAMA.render([Message("user", "hi")], [tool])
+
+
+@pytest.mark.parametrize(
+    ("message", "problem"),
+    [
+        (Message("assistant", "", (ToolCall("f", [1]),)), "message 1: arguments of 'f' must be an object, not list"),  # type: ignore[arg-type]
+        (Message("assistant", "", (ToolCall("f", {1: 2}),)), "message 1: .*the key 1 is no text"),  # type: ignore[dict-item]
+        (Message("assistant", "", (ToolCall("f", {"a": [{None: 2}]}),)), "message 1: .*the key None is no text"),
+        (Message("tool", {"a": {True: 1}}), "message 1: .*the key True is no text"),  # type: ignore[dict-item]
+    ],
+)
+def test_values_that_are_no_json_object_are_refused(message: Message, problem: str) -> None:
+    with pytest.raises(InvalidMessage, match=problem):
+        LLAMA.render([Message("user", "hi"), message])
+
+
 def test_llama_32_writes_today_in_english_and_31_a_fixed_day() -> None:
     months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
     today = date.today()
