@@ -114,7 +114,7 @@ def test_a_declaration_that_is_none_is_refused(tool: dict[str, Any], problem: st
         (Message("assistant", "", (ToolCall("f", [1]),)), "message 1: arguments of 'f' must be an object, not list"),  # type: ignore[arg-type]
         (Message("assistant", "", (ToolCall("f", {1: 2}),)), "message 1: .*the key 1 is no text"),  # type: ignore[dict-item]
         (Message("assistant", "", (ToolCall("f", {"a": [{None: 2}]}),)), "message 1: .*the key None is no text"),
-        (Message("tool", {"a": {True: 1}}), "message 1: .*the key True is no text"),  # type: ignore[dict-item]
+        (Message("tool", {"a": {True: 1}}), "message 1: .*the key True is no text"),
     ],
 )
 def test_values_that_are_no_json_object_are_refused(message: Message, problem: str) -> None:
