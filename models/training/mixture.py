@@ -29,8 +29,8 @@ def guard(rng: random.Random, split: Split, most_tools: int) -> Dialogue:
 
 Maker = Callable[[random.Random, Split, int], Dialogue]
 FULL: dict[Maker, int] = {
-    one_call: 24, chain: 17, no_tool: 8, two_turns: 7, small_talk: 1, arithmetic: 10, researched: 11,
-    ask_documents: 15, ask_web: 6, guard: 12, copying: 1, bundled: 12,
+    one_call: 23, chain: 14, no_tool: 14, two_turns: 5, small_talk: 1, arithmetic: 6, researched: 8,
+    ask_documents: 20, ask_web: 6, guard: 10, copying: 1, bundled: 60,
 }  # fmt: skip
 
 

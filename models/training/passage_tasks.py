@@ -104,7 +104,7 @@ def facts(rng: random.Random, split: Split, count: int) -> list[Fact]:
 
 
 def passage(told: list[Fact]) -> str:
-    """A paragraph that tells some facts of one entity."""
+    """A paragraph that tells facts of one entity."""
     return " ".join(f"{fact.sentence}." for fact in told)
 
 
@@ -118,32 +118,20 @@ def question(rng: random.Random, fact: Fact) -> str:
 def _passages(rng: random.Random, split: Split, fact: Fact | None, asked: Fact) -> tuple[list[tuple[str, str]], int]:
     """Three `(entity, passage)` pairs, and the number of the one that answers (0 for none)."""
     others: list[tuple[str, str]] = []
-    near = [f for f in facts(rng, split, 1) if f.attribute != asked.attribute]
     while len(others) < 2:
-        told = facts(rng, split, rng.choice((1, 2, 2, 3)))
+        told = facts(rng, split, 1)
         if rng.random() < 0.5:  # the same attribute of something else
-            told = [
-                Fact(
-                    asked.kind,
-                    told[0].entity,
-                    asked.attribute,
-                    _value(rng, split, asked.attribute, asked.unit),
-                    asked.unit,
-                )
-            ]
+            value = _value(rng, split, asked.attribute, asked.unit)
+            told = [Fact(asked.kind, told[0].entity, asked.attribute, value, asked.unit)]
         if told[0].entity != asked.entity:
             others.append((told[0].entity, passage(told)))
     if fact is not None:
-        more = [Fact(f.kind, fact.entity, f.attribute, f.number, f.unit) for f in near if rng.random() < 0.6]
-        told = [fact, *more]
-        rng.shuffle(told)
-        others.append((fact.entity, passage(told)))
-        if near and not more and rng.random() < 0.4:  # the same thing again, but not what was asked
-            told = [Fact(near[0].kind, fact.entity, near[0].attribute, near[0].number, near[0].unit)]
-            others[0] = (fact.entity, passage(told))
-    elif near and rng.random() < 0.5:  # the right thing, but nothing of what was asked
-        told = [Fact(near[0].kind, asked.entity, near[0].attribute, near[0].number, near[0].unit)]
-        others.append((asked.entity, passage(told)))
+        others.append((fact.entity, passage([fact])))
+    elif rng.random() < 0.5:  # the right thing, but nothing of what was asked
+        near = facts(rng, split, 1)[0]
+        if near.attribute != asked.attribute:
+            told = [Fact(near.kind, asked.entity, near.attribute, near.number, near.unit)]
+            others.append((asked.entity, passage(told)))
     order = list(range(len(others)))
     rng.shuffle(order)
     where = order.index(2) + 1 if fact is not None else 0

@@ -27,7 +27,7 @@ CALLS = {
     "keeper": [("knowledge_search", {"query": "Who is the keeper of the Larch Inn?"})],
     "unanswerable": [("knowledge_search", {"query": "Who is the keeper of the Granite Inn?"})],
     "input shield": [],
-    "output shield": [("web_search", {"query": "secret of Mount Orla"})],
+    "output shield": [("web_search", {"query": "secret of Mount Harrow"})],
 }
 
 
