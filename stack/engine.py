@@ -2,9 +2,15 @@
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Literal, Protocol
 
+from arriero.prompts.errors import ArrieroError
 from arriero.prompts.tokens import Tokenizer
+
+
+class InvalidSampling(ArrieroError, ValueError):
+    """A field of `Sampling` is not of its type, or the seed has more than 64 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,9 +21,16 @@ class Sampling:
         max_tokens: Most tokens to generate.
         temperature: 0 is greedy.
         top_p: Nucleus mass, in (0, 1].
-        seed: Fixed seed, where the engine takes one.
+        seed: Fixed seed of 64 bits with a sign, where the engine takes one.
         stop_ids: Ids that end generation; the one that did is delivered too.
         logprobs: Number of alternatives to report for each token; None for none.
+
+    Raises:
+        InvalidSampling: A field is not of its type, or the seed is too large.
+
+    Example:
+        >>> Sampling(seed=7).temperature
+        0.0
     """
 
     max_tokens: int = 512
@@ -26,6 +39,19 @@ class Sampling:
     seed: int | None = None
     stop_ids: tuple[int, ...] = ()
     logprobs: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("max_tokens", "seed", "logprobs"):
+            value = getattr(self, name)
+            optional = value is None and name != "max_tokens"
+            if not optional and (not isinstance(value, Integral) or isinstance(value, bool)):
+                raise InvalidSampling(f"{name} of the sampling is {value!r}: give a whole number")
+        for name in ("temperature", "top_p"):
+            value = getattr(self, name)
+            if not isinstance(value, Real) or isinstance(value, bool):
+                raise InvalidSampling(f"{name} of the sampling is {value!r}: give a number")
+        if self.seed is not None and not -(2**63) <= self.seed < 2**63:
+            raise InvalidSampling(f"seed of the sampling is {self.seed}: give one of 64 bits, from -2**63 to 2**63 - 1")
 
 
 @dataclass(frozen=True, slots=True)

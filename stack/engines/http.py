@@ -2,6 +2,7 @@
 
 import logging
 import random
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,6 +15,8 @@ from arriero.stack.errors import EngineError, EngineRejected, EngineUnavailable
 
 _log = logging.getLogger(__name__)
 _LONGEST_WAIT = 30.0
+_EXAMPLE = "http://localhost:8000/v1"
+_CREDENTIALS = re.compile(r"^((?:[a-z][a-z0-9+.-]*://)?).*@", re.IGNORECASE | re.DOTALL)
 _START = "start vLLM there (`python -m vllm.entrypoints.openai.api_server --model ...`) or correct the URL"
 
 
@@ -67,9 +70,11 @@ class Server:
         try:
             base = httpx2.URL(url)
         except httpx2.InvalidURL as error:
-            raise EngineRejected(f"{url!r} is no URL ({error}): write for example http://localhost:8000/v1") from error
+            # The library's error quotes the part it stumbles over, which may be of the password.
+            why, cause = ("", None) if "@" in url else (f" ({error})", error)
+            raise EngineRejected(f"{_masked(url)!r} is no URL{why}: write for example {_EXAMPLE}") from cause
         if base.scheme not in ("http", "https") or not base.host:
-            raise EngineRejected(f"{url!r} is no URL of a server: write for example http://localhost:8000/v1")
+            raise EngineRejected(f"{_masked(url)!r} is no URL of a server: write for example {_EXAMPLE}")
         base = base.copy_with(path=base.path.rstrip("/").removesuffix("/v1") + "/", query=None, fragment=None)
         self.url = str(base.copy_with(userinfo=b"")).rstrip("/")
         """The address without `/v1` and without credentials, for errors."""
@@ -173,6 +178,11 @@ class Server:
     async def aclose(self) -> None:
         """Close the connections."""
         await self._client.aclose()
+
+
+def _masked(url: str) -> str:
+    """A URL for an error, whatever is before its last `@` left out: a password may hold any character."""
+    return _CREDENTIALS.sub(r"\1***@", url)
 
 
 def _retry_after(response: httpx2.Response) -> float:

@@ -3,7 +3,7 @@ import pytest
 from scripted import Say, call, engine_of, logged, of, run, scripted_stack
 
 from arriero.prompts.errors import ArrieroError
-from arriero.stack.engine import Sampling
+from arriero.stack.engine import InvalidSampling, Sampling
 from arriero.stack.events import CallFinished, CallStarted, Event, LimitReached, StepFinished, TurnFinished
 from arriero.stack.turn import Limits, Terms
 from arriero.tools import Registry, tool
@@ -104,6 +104,15 @@ async def test_no_step_asks_for_more_than_is_left() -> None:
     for prompt, sampling in zip(engine.requests, engine.samplings, strict=True):
         assert len(prompt) + sampling.max_tokens <= 1200
     assert engine.samplings[1].max_tokens < engine.samplings[0].max_tokens == 200
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("seed", 2**70), ("seed", 0.5), ("max_tokens", 1.5), ("max_tokens", True), ("top_p", "1"), ("temperature", None)],
+)
+def test_a_sampling_value_of_the_wrong_kind_is_refused_by_name(field: str, value: object) -> None:
+    with pytest.raises(InvalidSampling, match=f"^{field} of the sampling is"):
+        Sampling(**{field: value})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("limit", ["steps", "calls", "tokens", "seconds"])

@@ -3,6 +3,7 @@
 import json
 import socket
 import struct
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -315,3 +316,16 @@ async def test_a_closed_engine_says_so(tiny_llama: Path) -> None:
         await engine.aclose()
         with pytest.raises(EngineUnavailable, match="closed"):
             await anext(engine.generate(PROMPT, Sampling()))
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["user:S3CRET@host/v1", "http://user:S3CRET@host:x/v1", "http://user:S3CRET/2@host/v1", "ftp://user:S3C@RET@host"],
+)
+async def test_a_password_in_an_unusable_url_is_not_repeated(url: str) -> None:
+    with pytest.raises(EngineRejected) as refused:
+        await VLLMEngine.connect(url)
+    shown = "".join(traceback.format_exception(refused.value))
+    assert "host" in shown
+    assert "S3C" not in shown
+    assert "RET" not in shown
