@@ -16,6 +16,8 @@ class CannotServe(ArrieroError):
 async def serve_stack(opening: Opening, host: str, port: int, *, announce: Callable[[str], None]) -> None:
     """Open a stack and serve it until the process is told to stop.
 
+    Each chat completion is a session of its own in the stack's log, unless that is in memory.
+
     Args:
         opening: The stack.
         host: Address to listen at.

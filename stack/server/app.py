@@ -29,7 +29,8 @@ _log = logging.getLogger(__name__)
 def create_app(stack: Stack) -> FastAPI:
     """An application that serves a stack. The caller opens and closes the stack.
 
-    Sampling is greedy where a client does not say otherwise.
+    Sampling is greedy where a client does not say otherwise. Each chat completion is a session of its own in the
+    stack's log, named by the completion's id, unless that log is in memory.
 
     Args:
         stack: What answers.

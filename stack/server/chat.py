@@ -10,10 +10,12 @@ from uuid import uuid4
 from arriero.prompts.messages import ToolCall
 from arriero.stack.engine import Sampling, Usage
 from arriero.stack.errors import ContextTooLong
+from arriero.stack.events import PromptAppended, TurnStarted
 from arriero.stack.generation import Generation, request, stop_ids
 from arriero.stack.server.bodies import ChatBody
 from arriero.stack.server.conversation import read_messages, read_tools
 from arriero.stack.server.errors import UnknownModel
+from arriero.stack.server.journal import logged
 from arriero.stack.stack import Stack
 
 
@@ -38,10 +40,14 @@ class Step:
         self.id, self.created = f"chatcmpl-{uuid4().hex}", int(time.time())
         tools = read_tools(body.tools or ()) if body.tool_choice != "none" else []
         self.offered = tuple(tool["function"]["name"] for tool in tools)
-        self.prompt_ids = stack.dialect.render(read_messages(body.messages), tools).encode(engine.tokenizer)
+        messages = read_messages(body.messages)
+        self.prompt_ids = stack.dialect.render(messages, tools).encode(engine.tokenizer)
         room = engine.context_length - len(self.prompt_ids)
         if room < 1:
             raise ContextTooLong(len(self.prompt_ids), engine.context_length)
+        vocabulary = engine.tokenizer.fingerprint
+        begun = TurnStarted(tuple(messages), engine.model, stack.dialect.name, tuple(tools), (), vocabulary)
+        self.opening = (begun, PromptAppended(1, tuple(self.prompt_ids)))
         self.sampling = Sampling(
             max_tokens=min(room, body.max_completion_tokens or body.max_tokens or room),
             temperature=body.temperature or 0.0,
@@ -91,7 +97,9 @@ class Step:
     async def _generation(self) -> AsyncIterator[Generation]:
         engine = self.stack.engine
         async with request(engine, self.prompt_ids, self.sampling) as deltas:
-            yield Generation(deltas, self.stack.dialect.parser(self.offered, engine.tokenizer))
+            generation = Generation(deltas, self.stack.dialect.parser(self.offered, engine.tokenizer))
+            async with logged(self.stack.log, self.id, self.opening, generation, self._answer):
+                yield generation
 
     def _answer(self, generation: Generation) -> tuple[str, tuple[ToolCall, ...]]:
         if self.offered or not generation.calls:

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -12,9 +13,11 @@ import httpx2
 import openai
 import pytest
 import uvicorn
-from scripted import Say, ScriptedEngine, call, engine_of, scripted_stack
+from scripted import Say, ScriptedEngine, call, engine_of, kinds, logged, of, scripted_stack
 
 from arriero.stack.errors import EngineInterrupted, EngineUnavailable
+from arriero.stack.events import Event, PromptAppended, TurnFailed, TurnFinished
+from arriero.stack.log import SQLiteLog
 from arriero.stack.server import create_app
 from arriero.stack.stack import Stack
 
@@ -167,6 +170,9 @@ def test_sampling_reaches_the_engine(serve: Serve) -> None:
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "wizard", "content": "secret words"}]}, "messages.0.role"),
         ({"max_tokens": 0}, "max_tokens"),
+        ({"max_tokens": 1.5}, "max_tokens"),
+        ({"max_completion_tokens": True}, "max_completion_tokens"),
+        ({"seed": 2**70}, "seed"),
         ({"tools": [{"type": "function", "function": {"name": "no spaces"}}]}, "tools.0.function.name"),
     ],
 )
@@ -314,13 +320,66 @@ def test_run_shield_refuses_a_conversation_that_no_shield_can_judge(serve: Serve
     assert run_shield(client, [{"role": "assistant", "content": "Hello"}]).status_code == 400
 
 
-def test_arguments_that_are_nested_too_deeply_are_the_clients_fault(serve: Serve) -> None:
-    function = {"name": "weather", "arguments": '{"a":' * 100_000 + "1" + "}" * 100_000}
+@pytest.mark.parametrize("depth", [960, 100_000])
+def test_arguments_that_are_nested_too_deeply_are_the_clients_fault(serve: Serve, depth: int) -> None:
+    function = {"name": "weather", "arguments": '{"a":' * depth + "1" + "}" * depth}
     messages = [
         *HELLO,
         {"role": "assistant", "tool_calls": [{"id": "1", "type": "function", "function": function}]},
         {"role": "tool", "tool_call_id": "1", "content": "8"},
     ]
     client = serve(scripted_stack())
-    with pytest.raises(openai.BadRequestError, match="must be a JSON object"):
+    with pytest.raises(openai.BadRequestError, match=r"must be a JSON object|strict JSON"):
         client.chat.completions.create(model="scripted", messages=messages)
+
+
+def records(stack: Stack) -> dict[str, list[Event]]:
+    """The events of the log by session."""
+
+    async def read() -> dict[str, list[Event]]:
+        assert isinstance(stack.log, SQLiteLog)
+        return {name: await logged(stack, name) for name in await stack.log.sessions()}
+
+    return anyio.run(read)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_each_completion_is_a_session_in_the_log(serve: Serve, tmp_path: Path, stream: bool) -> None:
+    stack = scripted_stack("Good day.<|eot_id|>", log=SQLiteLog(tmp_path / "events.sqlite"))
+    answer = serve(stack).chat.completions.create(model="scripted", messages=HELLO, stream=stream)
+    id_ = [chunk.id for chunk in answer][-1] if stream else answer.id
+    ((session, events),) = records(stack).items()
+    assert session == id_
+    assert kinds(events) == ["TurnStarted", "PromptAppended", "StepFinished", "TurnFinished"]
+    assert list(of(PromptAppended, events)[0].token_ids) == engine_of(stack).requests[0]
+    assert (of(TurnFinished, events)[0].text, of(TurnFinished, events)[0].reason) == ("Good day.", "answer")
+
+
+def test_a_completion_that_fails_or_is_cut_says_so_in_the_log(serve: Serve, tmp_path: Path) -> None:
+    def fail() -> None:
+        raise EngineUnavailable("nobody is there")
+
+    answers = ("A long answer.<|eot_id|>", Say("x", before=fail))
+    stack = scripted_stack(*answers, log=SQLiteLog(tmp_path / "events.sqlite"), extending=False)
+    client = serve(stack)
+    client.chat.completions.create(model="scripted", messages=HELLO, max_tokens=4)
+    with pytest.raises(openai.InternalServerError):
+        client.chat.completions.create(model="scripted", messages=HELLO)
+    ends = sorted(kinds(events)[-2:] for events in records(stack).values())
+    assert ends == [["LimitReached", "TurnFinished"], ["TurnFailed", "TurnFinished"]]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_that_leaves_is_in_the_log(serve: Serve, tmp_path: Path, stream: bool) -> None:
+    log = SQLiteLog(tmp_path / "events.sqlite")
+    stack = scripted_stack(Say("Good day.", after=lambda: anyio.sleep(60)), log=log)
+    with pytest.raises((openai.APITimeoutError, httpx2.ReadTimeout)):
+        list(
+            serve(stack)
+            .with_options(timeout=1.0)
+            .chat.completions.create(model="scripted", messages=HELLO, stream=stream)
+        )
+    wait_until(lambda: engine_of(stack).running == 0)
+    wait_until(lambda: all(of(TurnFinished, events) for events in records(stack).values()))
+    (events,) = records(stack).values()
+    assert of(TurnFailed, events)[0].error == "Abandoned"
