@@ -7,6 +7,10 @@ import time
 from collections.abc import Sequence
 
 
+PATIENCE = 8.0
+"""Seconds after which a key is taken to be lost. A second Ctrl-C would end the program harder than the first."""
+
+
 class Terminal:
     """A program that believes a person is watching.
 
@@ -38,7 +42,7 @@ class Terminal:
         self.type(key)
         while True:
             assert time.monotonic() < deadline, f"it did not end: {self.seen!r}"
-            if not select.select([self.fd], [], [], 0.5)[0]:
+            if not select.select([self.fd], [], [], PATIENCE)[0]:
                 self.type(key)
                 continue
             try:
