@@ -6,7 +6,6 @@ import select
 import time
 from collections.abc import Sequence
 
-
 PATIENCE = 8.0
 """Seconds after which a key is taken to be lost. A second Ctrl-C would end the program harder than the first."""
 
@@ -24,7 +23,7 @@ class Terminal:
             os.execv(command[0], command)
         self.seen = ""
 
-    def wait_for(self, text: str, seconds: float = 60.0) -> None:
+    def wait_for(self, text: str, seconds: float = 180.0) -> None:
         deadline = time.monotonic() + seconds
         while text not in self.seen:
             left = deadline - time.monotonic()
@@ -36,7 +35,7 @@ class Terminal:
     def type(self, text: str) -> None:
         os.write(self.fd, text.encode())
 
-    def end(self, key: str, seconds: float = 60.0) -> int:
+    def end(self, key: str, seconds: float = 180.0) -> int:
         """Press a key until the program ends: right after a prompt appears, a key may come too early to be seen."""
         deadline = time.monotonic() + seconds
         self.type(key)

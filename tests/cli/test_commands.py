@@ -122,28 +122,25 @@ def test_serve_says_where_it_is_and_stops_at_ctrl_c() -> None:
         with openai.OpenAI(base_url=url, api_key="none", max_retries=0, timeout=30) as client:
             assert [served.id for served in client.models.list()] == [model]
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
         assert process.stderr.read() == ""
 
 
-def test_chat_on_a_terminal_ends_at_ctrl_d() -> None:
-    terminal = Terminal([*ARRIERO, "chat"])
+def conversation() -> Terminal:
+    terminal = Terminal([sys.executable, str(Path(__file__).with_name("waiting_chat.py"))])
+    terminal.wait_for("Ctrl-D ends.")
     terminal.wait_for("> ")
-    terminal.type("Hello\n")
-    terminal.wait_for("> ")
-    assert terminal.end("\x04") == 0
+    return terminal
 
 
 def test_chat_on_a_terminal_ends_at_ctrl_c_without_a_traceback() -> None:
-    terminal = Terminal([*ARRIERO, "chat"])
-    terminal.wait_for("> ")
+    terminal = conversation()
     assert terminal.end("\x03") == 0
     assert "Traceback" not in terminal.seen
 
 
-def test_ctrl_c_stops_an_answer_and_the_conversation_goes_on() -> None:
-    terminal = Terminal([sys.executable, str(Path(__file__).with_name("waiting_chat.py"))])
-    terminal.wait_for("> ")
+def test_ctrl_c_stops_an_answer_and_ctrl_d_ends_the_conversation() -> None:
+    terminal = conversation()
     terminal.type("Hello\n")
     terminal.wait_for("ANSWERING")
     terminal.type("\x03")

@@ -25,5 +25,10 @@ async def open_stack() -> Stack:
     return scripted_stack(Say("Never said.<|eot_id|>", before=wait), "Here I am.<|eot_id|>", extending=False)
 
 
-well = converse(Opening(open_stack), Agent, Screen(Console(), steps=False), complain=lambda error: sys.exit(str(error)))
+well = converse(
+    Opening(open_stack),
+    Agent,
+    Screen(Console(color_system=None), steps=False),
+    complain=lambda error: sys.exit(str(error)),
+)
 sys.exit(not well)
