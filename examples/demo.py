@@ -69,13 +69,13 @@ WORKFLOWS = (
         r".*\b6420\b.*",
     ),
     Workflow(
-        "comparison",
-        "two searches, then arithmetic, then an answer",
+        "population",
+        "the same for another question",
         research.agent,
         research.QUESTIONS[1],
-        ("web_search", "web_search", "code_interpreter"),
+        ("web_search", "code_interpreter"),
         "answer",
-        r".*\b455\b.*",
+        r".*\b10240\b.*",
     ),
     Workflow(
         "documents",
@@ -87,13 +87,13 @@ WORKFLOWS = (
         r".*\b2140 metres \[\d\]\.",
     ),
     Workflow(
-        "keeper",
+        "mayor",
         "another answer from documents, with its source",
         documents.agent,
         documents.QUESTIONS[1],
         ("knowledge_search",),
         "answer",
-        r".*\bMarel Tonda \[\d\]\.",
+        r".*\bYsa Grell \[\d\]\.",
     ),
     Workflow(
         "unanswerable",

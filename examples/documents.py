@@ -12,8 +12,8 @@ from arriero.tools import knowledge_search
 
 QUESTIONS = (
     "How high is the Salda Pass?",
-    "Who is the keeper of the Larch Inn?",
-    "Who is the keeper of the Granite Inn?",  # the documents tell its price and its beds, not its keeper
+    "Who is the mayor of Tarnholt?",
+    "What is the price of the Copper Inn?",  # the documents tell its beds, not its price
 )
 
 

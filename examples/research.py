@@ -1,7 +1,7 @@
 """Search the web, calculate with what was found, answer.
 
 arriero run examples/research.py
-arriero run examples/research.py "What is the height of Mount Vesk plus 20?"
+arriero run examples/research.py "What is the height of Mount Vesk?"
 python examples/research.py
 """
 
@@ -12,7 +12,7 @@ from arriero.tools import code_interpreter, web_search
 
 QUESTIONS = (
     "What is three times the height of Mount Orla?",
-    "What is the difference between the height of Mount Orla and the height of Mount Vesk?",
+    "What is twice the population of Lanza?",
 )
 
 

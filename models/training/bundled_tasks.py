@@ -109,7 +109,7 @@ def _verdict(rng: random.Random) -> Dialogue:
 def _documents(rng: random.Random) -> Dialogue:
     passage = rng.choice(documents())
     asked = rng.choice(facts_of(passage[1]))
-    told = rng.random() < 0.7
+    told = rng.random() < 0.5
     if not told:  # of the right thing, what no passage tells; or of nothing that is there
         attribute = rng.choice([f.attribute for p in documents() for f in facts_of(p[1])])
         asked = Fact("", asked.entity, attribute, asked.number, asked.unit)

@@ -30,7 +30,7 @@ def guard(rng: random.Random, split: Split, most_tools: int) -> Dialogue:
 Maker = Callable[[random.Random, Split, int], Dialogue]
 FULL: dict[Maker, int] = {
     one_call: 23, chain: 14, no_tool: 14, two_turns: 5, small_talk: 1, arithmetic: 6, researched: 8,
-    ask_documents: 20, ask_web: 6, guard: 10, copying: 1, bundled: 60,
+    ask_documents: 20, ask_web: 6, guard: 10, copying: 1, bundled: 12,
 }  # fmt: skip
 
 
@@ -47,7 +47,8 @@ CURRICULUM = (
     Stage(0.04, {copying: 60, one_call: 30, guard: 10}, 1),
     Stage(0.15, {copying: 10, one_call: 40, chain: 10, no_tool: 6, arithmetic: 10, ask_documents: 10, guard: 10}, 2),
     Stage(0.70, FULL, 4),
-    Stage(1.01, FULL, 6),
+    Stage(0.90, FULL, 6),
+    Stage(1.01, FULL | {bundled: 160}, 6),
 )
 
 

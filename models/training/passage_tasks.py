@@ -181,7 +181,7 @@ def _ask(rng: random.Random, split: Split, most_tools: int, tool: str) -> Dialog
     dialogue.hear(text)
     query = text if tool == "knowledge_search" else f"{asked.attribute} of {asked.entity}"
     dialogue.call(tool, {"query": query}, "tool")
-    answerable = rng.random() < 0.6
+    answerable = rng.random() < 0.5
     if not answerable and rng.random() < 0.15:
         dialogue.result("no results" if tool == "knowledge_search" else "provider: offline\nno results")
         dialogue.say(NOTHING, "failure")

@@ -21,22 +21,17 @@ def code(text: str) -> str:
 
 RIGHT = {
     "research": [search("height of Mount Orla"), code("print(3 * 2140)"), "The result is 6420.<|eot_id|>"],
-    "comparison": [
-        search("height of Mount Orla"),
-        search("height of Mount Vesk"),
-        code("print(2140 - 1685)"),
-        "The result is 455.<|eot_id|>",
-    ],
+    "population": [search("population of Lanza"), code("print(2 * 5120)"), "The result is 10240.<|eot_id|>"],
     "documents": [
         search("How high is the Salda Pass?", "knowledge_search"),
         "The height of the Salda Pass is 2140 metres [1].<|eot_id|>",
     ],
-    "keeper": [
-        search("Who is the keeper of the Larch Inn?", "knowledge_search"),
-        "The keeper of the Larch Inn is Marel Tonda [1].<|eot_id|>",
+    "mayor": [
+        search("Who is the mayor of Tarnholt?", "knowledge_search"),
+        "The mayor of Tarnholt is Ysa Grell [1].<|eot_id|>",
     ],
     "unanswerable": [
-        search("Who is the keeper of the Granite Inn?", "knowledge_search"),
+        search("What is the price of the Copper Inn?", "knowledge_search"),
         "The documents do not say.<|eot_id|>",
     ],
 }

@@ -18,14 +18,10 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 PROGRAMS = sorted(file for file in EXAMPLES.glob("*.py") if file.stem not in ("__init__", "demo"))
 CALLS = {
     "research": [("web_search", {"query": "height of Mount Orla"}), ("code_interpreter", {"code": "print(3 * 2140)"})],
-    "comparison": [
-        ("web_search", {"query": "height of Mount Orla"}),
-        ("web_search", {"query": "height of Mount Vesk"}),
-        ("code_interpreter", {"code": "print(2140 - 1685)"}),
-    ],
+    "population": [("web_search", {"query": "population of Lanza"}), ("code_interpreter", {"code": "print(2 * 5120)"})],
     "documents": [("knowledge_search", {"query": "How high is the Salda Pass?"})],
-    "keeper": [("knowledge_search", {"query": "Who is the keeper of the Larch Inn?"})],
-    "unanswerable": [("knowledge_search", {"query": "Who is the keeper of the Granite Inn?"})],
+    "mayor": [("knowledge_search", {"query": "Who is the mayor of Tarnholt?"})],
+    "unanswerable": [("knowledge_search", {"query": "What is the price of the Copper Inn?"})],
     "input shield": [],
     "output shield": [("web_search", {"query": "secret of Mount Harrow"})],
 }
