@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-_VARYING = re.compile(r"\b\d+(\.\d+)?(?= (ms|s)\b)")
+_VARYING = re.compile(r"\b\d+(\.\d+)? (ms|s)\b")
 
 
 @dataclass(frozen=True, slots=True)
