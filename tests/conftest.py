@@ -18,6 +18,8 @@ import pytest
 
 from arriero.models import DEMO
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with Ctrl-C ignored
+
 ROOT = Path(__file__).resolve().parent.parent
 READY_WITHIN = 300.0
 STOPPED_WITHIN = 30.0
