@@ -45,14 +45,14 @@ OTHERS_UNTIL, OTHERS_SHARE = 0.3, 0.25
 class Plan:
     """Everything that decides the result."""
 
-    chunks: int = 100
+    chunks: int = 150
     chunk_dialogues: int = 2_000
     batch_tokens: int = 6_144
     seed: int = 1
     matrix_rate: float = 0.006
     other_rate: float = 0.0015
     warm_up_chunks: float = 1.0
-    decay_from: float = 0.6
+    decay_from: float = 0.5
 
     def rate(self, done: float) -> float:
         """Factor of the learning rates after `done` chunks: warm-up, constant, linear decay to a hundredth."""
