@@ -1,13 +1,12 @@
 """Train `arriero-demo` from scratch: deterministic, resumable, with progress.
 
-On two CPU cores it takes about two hours, on one GPU a few minutes:
+On two CPU cores with nothing else to do, a chunk of about 400,000 tokens takes some 35 seconds:
 
-    python -m arriero.models.training.tokenizer
     python -m arriero.models.training.train
     python -m arriero.models.training.evaluate
 
 Stop it with Ctrl-C and start it again: it goes on from the last chunk. Give `--chunks` a smaller number to
-bring the final decay of the learning rate forward.
+bring the final decay of the learning rate forward. The tokenizer is read from the model's folder.
 """
 
 import json

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import transformers
 
 from arriero.models import DEMO
 
-transformers = pytest.importorskip("transformers")
 VECTORS = [
     vector
     for line in (Path(__file__).parent.parent / "data" / "render_vectors.jsonl").read_text("utf-8").splitlines()

@@ -5,17 +5,16 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import gguf
+import numpy as np
 import pytest
+import safetensors.torch as torch_files
+import typer.testing as typer_testing
 
 from arriero.models import DEMO
+from arriero.models.training.gguf import NotWritable, main, write_gguf
 from arriero.prompts.dialect import Dialect
 from arriero.prompts.messages import Message
-
-np = pytest.importorskip("numpy")
-gguf = pytest.importorskip("gguf")
-torch_files = pytest.importorskip("safetensors.torch")
-typer_testing = pytest.importorskip("typer.testing")
-from arriero.models.training.gguf import NotWritable, main, write_gguf  # noqa: E402
 
 CONFIG = json.loads((DEMO / "config.json").read_text("utf-8"))
 TOKENIZER = json.loads((DEMO / "tokenizer.json").read_text("utf-8"))

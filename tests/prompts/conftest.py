@@ -20,5 +20,5 @@ def tokenizer() -> Tokenizer:
 def meta_tokenizer() -> Tokenizer:
     vocabulary = vocabularies.meta_llama3()
     if vocabulary is None:
-        pytest.skip("needs Meta's vocabulary: pip install llama-models")
+        pytest.fail("Meta's vocabulary is missing: make env installs llama-models")
     return vocabulary
