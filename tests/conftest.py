@@ -1,7 +1,9 @@
 """What the whole suite shares: the event loop, and one real vLLM server over the model that ships with the project."""
 
 import ctypes
+import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -85,6 +87,19 @@ def vllm_server(start_vllm: StartVLLM) -> Iterator[VLLMServer]:
     """The server that all tests share. Do not stop it."""
     with start_vllm() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def never_ending_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundled model, with an end token that it never writes: its answers last until they are cut."""
+    folder = tmp_path_factory.mktemp("models") / "never-ending"
+    shutil.copytree(DEMO, folder)
+    for name in ("config.json", "generation_config.json"):
+        settings = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps(settings | {"eos_token_id": settings["pad_token_id"]}))
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"eos_token": settings["pad_token"]}))
+    return folder
 
 
 def _command(folder: Path, port: int, options: tuple[str, ...]) -> list[str]:

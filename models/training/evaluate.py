@@ -23,7 +23,7 @@ from arriero.models.training.dialogue import Dialogue, Encoded, Task, encode
 from arriero.models.training.exactness import exact_messages, predictions
 from arriero.models.training.guard_tasks import names_an_act
 from arriero.models.training.mixture import guard
-from arriero.models.training.network import Llama, Shape
+from arriero.models.training.network import Llama, Shape, weights_of
 from arriero.models.training.passage_tasks import ask_documents
 from arriero.models.training.tool_tasks import chain, no_tool, one_call
 from arriero.models.training.words import Split
@@ -46,14 +46,9 @@ class Row:
 
 def load(folder: Path) -> tuple[Llama, Tokenizer]:
     """The network with the weights of a model folder, in float32."""
-    from safetensors.torch import load_file
-
     tokenizer = Tokenizer.from_folder(folder)
     model = Llama(Shape(tokenizer.size))
-    weights = {
-        name.removeprefix("model."): value.float() for name, value in load_file(folder / "model.safetensors").items()
-    }
-    model.load_state_dict(weights)
+    model.load_state_dict(weights_of(folder))
     return model.eval(), tokenizer
 
 

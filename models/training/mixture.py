@@ -8,8 +8,8 @@ from arriero.models.training.arithmetic_tasks import arithmetic, researched
 from arriero.models.training.bundled_tasks import bundled
 from arriero.models.training.dialogue import Dialogue, Encoded, Said, encode
 from arriero.models.training.guard_tasks import judged
-from arriero.models.training.passage_tasks import ask_documents, ask_web
-from arriero.models.training.tool_tasks import chain, copying, no_tool, one_call, small_talk, two_turns
+from arriero.models.training.passage_tasks import ask_documents, ask_given, ask_web
+from arriero.models.training.tool_tasks import chain, copying, no_tool, one_call, several_turns, small_talk
 from arriero.models.training.words import Split
 from arriero.prompts.messages import Message
 from arriero.prompts.tokens import Tokenizer
@@ -29,8 +29,8 @@ def guard(rng: random.Random, split: Split, most_tools: int) -> Dialogue:
 
 Maker = Callable[[random.Random, Split, int], Dialogue]
 FULL: dict[Maker, int] = {
-    one_call: 23, chain: 14, no_tool: 14, two_turns: 5, small_talk: 1, arithmetic: 6, researched: 8,
-    ask_documents: 20, ask_web: 6, guard: 10, copying: 1, bundled: 12,
+    one_call: 18, several_turns: 14, chain: 16, no_tool: 14, small_talk: 1, arithmetic: 5, researched: 12,
+    ask_given: 24, ask_documents: 20, ask_web: 6, guard: 9, copying: 1, bundled: 10,
 }  # fmt: skip
 
 
@@ -43,12 +43,19 @@ class Stage:
     most_tools: int
 
 
+LEARNERS_STAGES = 0.15
+"""Share of the training in which copying is learned."""
+
 CURRICULUM = (
     Stage(0.04, {copying: 60, one_call: 30, guard: 10}, 1),
-    Stage(0.15, {copying: 10, one_call: 40, chain: 10, no_tool: 6, arithmetic: 10, ask_documents: 10, guard: 10}, 2),
-    Stage(0.70, FULL, 4),
-    Stage(0.90, FULL, 6),
-    Stage(1.01, FULL | {bundled: 160}, 6),
+    Stage(
+        LEARNERS_STAGES,
+        {copying: 10, one_call: 30, several_turns: 20, chain: 10, no_tool: 6, arithmetic: 10, ask_given: 20, guard: 10},
+        2,
+    ),
+    Stage(0.60, FULL, 4),
+    Stage(0.88, FULL, 6),
+    Stage(1.01, FULL | {bundled: 50}, 6),
 )
 
 

@@ -1,6 +1,7 @@
 """A Llama for training on a CPU: the architecture of `LlamaForCausalLM`, its weights under the same names."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -143,3 +144,11 @@ class Llama(nn.Module):
             x = layer(x, cos, sin)
         out: Tensor = self.norm(x)
         return out
+
+
+def weights_of(folder: Path) -> dict[str, Tensor]:
+    """Weights of a model folder under the names of `Llama`, in float32."""
+    from safetensors.torch import load_file
+
+    stored = load_file(folder / "model.safetensors")
+    return {name.removeprefix("model."): weight.float() for name, weight in stored.items()}

@@ -1,5 +1,6 @@
 """Questions over passages: a mountain traders' handbook and the pages that a search finds about such places."""
 
+import json
 import random
 from dataclasses import dataclass
 
@@ -159,6 +160,45 @@ def _search(rng: random.Random, split: Split, fact: Fact | None, asked: Fact) ->
         title = entity.removeprefix("the ")
         lines.append(f"[{n}] {title} | https://{site}/{title.lower().replace(' ', '-')} | {text}")
     return "\n".join(["provider: " + rng.choice(("offline", "offline", "ddgs")), *lines]), where
+
+
+def ask_given(rng: random.Random, split: Split, most_tools: int) -> Dialogue:
+    """Several questions over passages that the user gives: what one tells, or nearly tells. Short, so much is learned."""
+    told = facts(rng, split, 1)
+    for _ in range(rng.randint(0, 3)):
+        told.append(_near(rng, split, rng.choice(told)))
+    told = list({(fact.entity, fact.attribute): fact for fact in told}.values())
+    rng.shuffle(told)
+    files = [f"{kind}{'es' if kind == 'pass' else 's'}.md" for kind in MEASURES]
+    lines = [f"[{n}] {rng.choice(files)}: {passage([fact])}" for n, fact in enumerate(told, 1)]
+    given = json.dumps("\n".join(lines), ensure_ascii=False) + "\n"
+    dialogue = Dialogue()
+    for _ in range(rng.randint(2, 5)):
+        asked = rng.choice(told)
+        if rng.random() < 0.5:
+            asked = _near(rng, split, asked)
+            mixed = Fact(asked.kind, asked.entity, rng.choice(told).attribute, "", "")
+            asked = rng.choice((asked, mixed))
+        dialogue.hear(given + question(rng, asked))
+        given = ""
+        where = [n for n, fact in enumerate(told) if (fact.entity, fact.attribute) == (asked.entity, asked.attribute)]
+        if where:
+            dialogue.say(f"{told[where[0]].sentence} [{where[0] + 1}].", "passage")
+        else:
+            dialogue.say(DOCUMENTS_SILENT, "refusal")
+    return dialogue
+
+
+def _near(rng: random.Random, split: Split, fact: Fact) -> Fact:
+    """A fact about the same thing, one with the same attribute, or another one."""
+    other = facts(rng, split, 1)[0]
+    kind = rng.random()
+    if kind < 0.4:
+        value = _value(rng, split, fact.attribute, fact.unit)
+        return Fact(fact.kind, other.entity, fact.attribute, value, fact.unit)
+    if kind < 0.7:
+        return Fact(other.kind, fact.entity, other.attribute, other.number, other.unit)
+    return other
 
 
 def ask_documents(rng: random.Random, split: Split, most_tools: int) -> Dialogue:

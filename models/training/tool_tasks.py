@@ -353,16 +353,22 @@ def no_tool(rng: random.Random, split: Split, most_tools: int) -> Dialogue:
     return dialogue
 
 
-def two_turns(rng: random.Random, split: Split, most_tools: int) -> Dialogue:
-    """A second question in the same conversation, for the same tool or another one."""
-    first, second = any_tool(rng, split), any_tool(rng, split)
-    if first.noun == second.noun or first.name == second.name:
-        return two_turns(rng, split, most_tools)
-    dialogue = Dialogue(
-        offer(rng, split, [first, second], max(2, tool_count(rng, most_tools))), rng.choice(INSTRUCTIONS)
-    )
-    converse(rng, split, dialogue, first)
-    converse(rng, split, dialogue, rng.choice((first, second)))
+def several_turns(rng: random.Random, split: Split, most_tools: int) -> Dialogue:
+    """Two to four questions in one conversation, for different tools, the same one, or none."""
+    wanted = [any_tool(rng, split) for _ in range(rng.randint(2, max(2, min(3, most_tools))))]
+    absent = any_tool(rng, split)
+    if len({made.noun for made in [*wanted, absent]}) <= len(wanted) or len({m.name for m in wanted}) < len(wanted):
+        return several_turns(rng, split, most_tools)
+    declarations = offer(rng, split, wanted, max(len(wanted), tool_count(rng, most_tools)))
+    if any(absent.noun in tool["function"]["description"] for tool in declarations):
+        return several_turns(rng, split, most_tools)
+    dialogue = Dialogue(declarations, rng.choice(INSTRUCTIONS))
+    for _ in range(rng.randint(2, 4)):
+        if rng.random() < 0.2:
+            dialogue.hear(ask(rng, split, absent)[0])
+            dialogue.say(NO_TOOL, "no_tool")
+        else:
+            converse(rng, split, dialogue, rng.choice(wanted))
     return dialogue
 
 

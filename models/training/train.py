@@ -15,7 +15,7 @@ import os
 import random
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,8 +31,8 @@ from arriero.models import DEMO
 from arriero.models.training.dialogue import Encoded, encode
 from arriero.models.training.exactness import exact_messages
 from arriero.models.training.export import export
-from arriero.models.training.mixture import FULL, LENGTHS, Batch, chunk
-from arriero.models.training.network import Llama, Shape
+from arriero.models.training.mixture import FULL, LEARNERS_STAGES, LENGTHS, Batch, chunk
+from arriero.models.training.network import Llama, Shape, weights_of
 from arriero.prompts.tokens import Tokenizer
 
 RUNS = DEMO.parent / "runs"
@@ -51,7 +51,13 @@ class Plan:
     matrix_rate: float = 0.006
     other_rate: float = 0.0015
     warm_up_chunks: float = 1.0
-    decay_from: float = 0.5
+    decay_from: float = 0.2
+    start_from: Path | None = None
+
+    def progress(self, number: int) -> float:
+        """How far the curriculum is at a chunk; weights to start from have its first stages behind them."""
+        begun = 0.0 if self.start_from is None else LEARNERS_STAGES
+        return begun + (1 - begun) * number / self.chunks
 
     def rate(self, done: float) -> float:
         """Factor of the learning rates after `done` chunks: warm-up, constant, linear decay to a hundredth."""
@@ -78,8 +84,7 @@ class Chunks(Dataset[list[Batch]]):
         """Batches of one chunk."""
         self.tokenizer = self.tokenizer or Tokenizer.from_folder(DEMO)
         plan, number = self.plan, self.start + index
-        progress = number / plan.chunks
-        return chunk(plan.seed, number, progress, plan.chunk_dialogues, plan.batch_tokens, self.tokenizer)
+        return chunk(plan.seed, number, plan.progress(number), plan.chunk_dialogues, plan.batch_tokens, self.tokenizer)
 
 
 def _targets(batch: Batch, others: float, rng: random.Random) -> tuple[Tensor, Tensor, Tensor]:
@@ -148,7 +153,10 @@ class Training:
         """Start afresh, or from a checkpoint."""
         device = "cuda" if torch.cuda.is_available() else "cpu"
         torch.manual_seed(plan.seed)
-        model = Llama(Shape(vocabulary)).to(device)
+        model = Llama(Shape(vocabulary))
+        if plan.start_from is not None:
+            model.load_state_dict(weights_of(plan.start_from))
+        model.to(device)
         matrices = [p for name, p in model.named_parameters() if p.dim() == 2 and "embed" not in name]
         others = [p for name, p in model.named_parameters() if p.dim() != 2 or "embed" in name]
         muon = torch.optim.Muon(matrices, lr=plan.matrix_rate, weight_decay=0.01, momentum=0.95)
@@ -156,8 +164,8 @@ class Training:
         training = cls(plan, model, [muon, adam], device)
         if checkpoint.exists():
             state: dict[str, Any] = torch.load(checkpoint, map_location=device)
-            if state["plan"]["seed"] != plan.seed:
-                raise ValueError(f"{checkpoint} has seed {state['plan']['seed']}, not {plan.seed}: give another --name")
+            if state["seed"] != plan.seed:
+                raise ValueError(f"{checkpoint} has seed {state['seed']}, not {plan.seed}: give another --name")
             model.load_state_dict(state["model"])
             for optimizer, saved in zip(training.optimizers, state["optimizers"], strict=True):
                 optimizer.load_state_dict(saved)
@@ -167,12 +175,12 @@ class Training:
     def save(self, checkpoint: Path) -> None:
         """Write the checkpoint, or leave the old one."""
         state = {"model": self.model.state_dict(), "optimizers": [o.state_dict() for o in self.optimizers]}
-        torch.save(state | {"done": self.done, "plan": asdict(self.plan)}, checkpoint.with_suffix(".part"))
+        torch.save(state | {"done": self.done, "seed": self.plan.seed}, checkpoint.with_suffix(".part"))
         os.replace(checkpoint.with_suffix(".part"), checkpoint)
 
     def chunk(self, batches: list[Batch], rank: int, ranks: int) -> Iterator[float]:
         """Learn a chunk, two batches to a step; yields the loss of each step."""
-        others = OTHERS_SHARE if self.done < OTHERS_UNTIL * self.plan.chunks else 0.0
+        others = OTHERS_SHARE if self.plan.progress(self.done) < OTHERS_UNTIL else 0.0
         for first in range(0, len(batches) - 1, 2):
             rates = self.plan.rate(self.done + first / len(batches))
             for optimizer, rate in zip(self.optimizers, (self.plan.matrix_rate, self.plan.other_rate), strict=True):
@@ -251,10 +259,13 @@ def main(
     seed: Annotated[int, typer.Option(help="Seed of weights and data.")] = DEFAULT.seed,
     name: Annotated[str, typer.Option(help="Folder below models/runs for checkpoints.")] = "demo",
     processes: Annotated[int, typer.Option(help="Processes that share each step.", min=1, max=2)] = 2,
+    start_from: Annotated[
+        Path | None, typer.Option(help="Model folder whose weights to begin with, instead of random ones.")
+    ] = None,
     compiled: Annotated[bool, typer.Option(help="Compile the layers.")] = True,
 ) -> None:
     """Train arriero-demo and write it to models/arriero-demo."""
-    plan, folder = Plan(chunks=chunks, seed=seed), RUNS / name
+    plan, folder = Plan(chunks=chunks, seed=seed, start_from=start_from), RUNS / name
     folder.mkdir(parents=True, exist_ok=True)
     if processes == 1 or torch.cuda.is_available():
         run(0, 1, plan, folder, compiled)

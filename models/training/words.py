@@ -43,6 +43,9 @@ museum library school teacher student exam grade course lesson book chapter page
 """.split()
 """English nouns that tools are often about; the checksum splits them like the made-up ones."""
 
+COMPOUNDS = 0.15
+"""Share of training's made-up words that hold a noun, as `birthdaysto`: a held-out noun is new, its tokens are not."""
+
 _NAME_TAILS = ["Bay", "Hill", "Falls", "Bridge", "Valley", "Harbor", "Street", "Garden", "House", "River"]
 _NAME_HEADS = ["Mount", "Lake", "Port", "Old", "New", "Saint", "Fort"]
 
@@ -70,6 +73,9 @@ def word(rng: random.Random, split: Split, *, real: float = 0.0) -> str:
     while True:
         if rng.random() < real:
             candidate = rng.choice(REAL_NOUNS)
+        elif split == "train" and rng.random() < COMPOUNDS:
+            parts = [rng.choice(REAL_NOUNS), rng.choice(_ONSETS) + rng.choice(_VOWELS)]
+            candidate = "".join(parts if rng.random() < 0.5 else parts[::-1])
         else:
             inner = rng.choice(_CODAS) if rng.random() < 0.15 else ""
             candidate = rng.choice(_ONSETS) + rng.choice(_VOWELS) + inner

@@ -92,26 +92,15 @@ class Fatal:
         await self._engine.aclose()
 
 
-def never_ending(folder: Path) -> Path:
-    """The bundled model, with an end token that it never writes."""
-    shutil.copytree(DEMO, folder)
-    for name in ("config.json", "generation_config.json"):
-        settings = json.loads((folder / name).read_text())
-        (folder / name).write_text(json.dumps(settings | {"eos_token_id": settings["pad_token_id"]}))
-    settings = json.loads((folder / "tokenizer_config.json").read_text())
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"eos_token": settings["pad_token"]}))
-    return folder
-
-
 @pytest.mark.vllm
 async def test_killing_vllm_in_the_middle_of_a_stream_ends_the_turn_with_an_intact_log(
-    start_vllm, tmp_path: Path
+    start_vllm, never_ending_demo: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "events.sqlite"
     llama = Dialect.get("llama3.1")
     dialect = replace(llama, calls=replace(llama.calls, ends={"<|finetune_right_pad_id|>": "end_of_turn"}))
     events: list[Event] = []
-    with start_vllm(folder=never_ending(tmp_path / "model")) as server:
+    with start_vllm(folder=never_ending_demo) as server:
         engine = Fatal(await VLLMEngine.connect(server.url), server.kill)
         async with Stack(engine, dialect, log=SQLiteLog(path)) as stack:
             long = Terms(sampling=Sampling(max_tokens=1500))
