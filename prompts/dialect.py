@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from arriero.prompts.calls import BuiltinCalls, JSONCalls
 from arriero.prompts.detection import detect
 from arriero.prompts.errors import UnknownDialect
 from arriero.prompts.messages import Message
@@ -13,7 +12,7 @@ from arriero.prompts.options import DEFAULT_OPTIONS, RenderOptions
 from arriero.prompts.parser import CallFormat, Parsed, Parser
 from arriero.prompts.prompt import Prompt
 from arriero.prompts.tokens import Tokenizer
-from arriero.prompts.writers import GuardWriter, Llama31Writer, Writer
+from arriero.prompts.writers.writer import Writer
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +24,7 @@ class Dialect:
         writer: Writes its prompts.
         calls: How it writes calls and ends messages.
         end_of_turn: The special token that ends a turn.
+        source: Whose rendering it is.
 
     Example:
         >>> prompt = Dialect.get("llama3.1").render([Message("user", "hello")])
@@ -36,10 +36,19 @@ class Dialect:
     writer: Writer
     calls: CallFormat
     end_of_turn: str = "<|eot_id|>"
+    source: str = "published"
 
     @classmethod
-    def get(cls, name: str) -> "Dialect":
+    def get(cls, name: str, source: str = "published") -> "Dialect":
         """The dialect of that name.
+
+        Args:
+            name: `llama3.1`, `llama4` ...
+            source: Whose rendering: the `published` chat template, `meta` for Meta's reference code, or another that
+                the dialect is known to have, as vLLM's example template `llama3.1_json`.
+
+        Returns:
+            The dialect.
 
         Raises:
             UnknownDialect: There is none.
@@ -48,10 +57,16 @@ class Dialect:
             >>> Dialect.get("llama3.3").end_of_turn
             '<|eot_id|>'
         """
-        try:
-            return _DIALECTS[name]
-        except KeyError:
-            raise UnknownDialect(f"unknown dialect {name!r}; known: {', '.join(_DIALECTS)}") from None
+        from arriero.prompts.catalogue import DIALECTS  # it holds dialects, so this module cannot need it to load
+
+        found = DIALECTS.get((name, source))
+        if found is None:
+            sources = [known for dialect, known in DIALECTS if dialect == name]
+            if sources:
+                raise UnknownDialect(f"dialect {name!r} has no source {source!r}; it has: {', '.join(sources)}")
+            names = dict.fromkeys(dialect for dialect, _ in DIALECTS)
+            raise UnknownDialect(f"unknown dialect {name!r}; known: {', '.join(names)}")
+        return found
 
     @classmethod
     def detect(cls, model: str | Path) -> "Dialect":
@@ -173,24 +188,5 @@ class Dialect:
             parser.feed_ids(written)
         return parser.finish()
 
-
-_LLAMA3_ENDS = CallFormat(
-    {"<|end_of_text|>": "end_of_text", "<|eom_id|>": "end_of_message", "<|eot_id|>": "end_of_turn"}
-)
-_LLAMA31_CALLS = CallFormat(
-    _LLAMA3_ENDS.ends, tag="<|python_tag|>", tagged=(BuiltinCalls, JSONCalls), untagged=(JSONCalls,)
-)
-_LLAMA31 = Llama31Writer(has_builtin_tools=True, fixed_date="26 Jul 2024")
-_LLAMA32 = Llama31Writer(has_builtin_tools=False, fixed_date=None)
-
-_DIALECTS = {
-    dialect.name: dialect
-    for dialect in (
-        Dialect("llama3.1", _LLAMA31, _LLAMA31_CALLS),
-        Dialect("llama3.2", _LLAMA32, _LLAMA31_CALLS),
-        Dialect("llama3.3", _LLAMA31, _LLAMA31_CALLS),
-        Dialect("llama-guard-3-8b", GuardWriter(), _LLAMA3_ENDS),
-    )
-}
 
 __all__ = ["Dialect", "RenderOptions"]

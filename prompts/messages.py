@@ -30,18 +30,48 @@ class ToolCall:
 
 
 @dataclass(frozen=True, slots=True)
+class TextPart:
+    """A piece of text in a message of several parts.
+
+    Args:
+        text: The text.
+    """
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePart:
+    """A picture in a message. Prompts hold its place; who runs the model finds the picture by its address.
+
+    Args:
+        url: Where the picture is, when the conversation says so.
+        tiles_wide: Columns of tiles that the model's picture processor cuts it into; None when not known.
+        tiles_high: Rows of tiles.
+    """
+
+    url: str = ""
+    tiles_wide: int | None = None
+    tiles_high: int | None = None
+
+
+Parts = tuple[TextPart | ImagePart, ...]
+"""Content of several pieces, in order."""
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One message of a conversation.
 
     Args:
         role: Who speaks.
-        content: Text, or for a tool result any JSON value.
+        content: Text, or parts, or for a tool result any JSON value.
         tool_calls: Calls the assistant made in this message, in the order written.
         end: `"eom"` when the message ended with end-of-message; None for the dialect's default.
     """
 
     role: Role
-    content: JSON = ""
+    content: JSON | Parts = ""
     tool_calls: tuple[ToolCall, ...] = field(default=())
     end: Literal["eom", "eot"] | None = None
 
@@ -50,7 +80,8 @@ class Message:
         """Read a message in the OpenAI shape, or with bare `{"name", "arguments"}` calls.
 
         Args:
-            raw: `{"role", "content", "tool_calls"?, "end"?}`; role `ipython` is read as `tool`. Arguments in
+            raw: `{"role", "content", "tool_calls"?, "end"?}`; a list of content parts becomes a tuple of `TextPart` and
+                `ImagePart`; role `ipython` is read as `tool`. Arguments in
                 the OpenAI shape are JSON text and are decoded; bare calls give them as an object.
             index: Position in the conversation, for the error's text.
 
@@ -77,7 +108,27 @@ class Message:
         content = raw.get("content")
         if content is None and (role != "tool" or "content" not in raw):
             content = ""
+        if role != "tool" and isinstance(content, list):
+            content = tuple(_part(part, index) for part in content)
         return cls(cast("Role", role), content, tuple(_call(call, index) for call in calls or ()), end)
+
+
+def _part(raw: Any, index: int | None) -> TextPart | ImagePart:
+    kind = raw.get("type") if isinstance(raw, Mapping) else None
+    if kind == "text" and isinstance(raw.get("text"), str):
+        return TextPart(raw["text"])
+    if kind == "image":
+        return ImagePart(_url(raw), raw.get("tiles_wide"), raw.get("tiles_high"))
+    if kind == "image_url":
+        return ImagePart(_url(raw.get("image_url")))
+    raise InvalidMessage(
+        f"no content part: {str(raw)[:80]!r}; use {{'type': 'text', 'text': ...}} or {{'type': 'image'}}", index=index
+    )
+
+
+def _url(raw: Any) -> str:
+    url = raw.get("url", "") if isinstance(raw, Mapping) else raw
+    return url if isinstance(url, str) else ""
 
 
 def _call(raw: Any, index: int | None) -> ToolCall:

@@ -1,6 +1,10 @@
 """What a caller may choose about a prompt."""
 
 from dataclasses import dataclass
+from typing import Literal
+
+ToolFormat = Literal["json", "function_tag", "python_list"]
+"""Forms in which Meta declares tools and writes calls (FORMATS.md sections 4 and 5)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +22,9 @@ class RenderOptions:
         continue_final_message: Leave the last message open, so that the model continues it.
         announce_empty_tools: Write the tool preamble even when there is no tool, as the published template does
             when it is given an empty list.
+        tool_format: How tools are declared and calls written, where the source knows several forms: Meta's does.
+            None for the dialect's own.
+        repair: Do the right thing where the published template raises or loses data.
 
     Example:
         >>> RenderOptions(date_string="01 Jan 2026").date_string
@@ -30,6 +37,8 @@ class RenderOptions:
     add_generation_prompt: bool = True
     continue_final_message: bool = False
     announce_empty_tools: bool = False
+    tool_format: ToolFormat | None = None
+    repair: bool = False
 
 
 DEFAULT_OPTIONS = RenderOptions()

@@ -1,0 +1,1 @@
+"""How conversations become prompts: one writer for each family of templates."""
