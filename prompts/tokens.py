@@ -3,7 +3,7 @@
 import codecs
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -11,9 +11,13 @@ from types import MappingProxyType
 import tokenizers
 
 from arriero.prompts.errors import VocabularyMismatch
+from arriero.prompts.tiktoken_vocabulary import byte_alphabet, read_ranks
 
 _ID_LIMIT = 1 << 32
 """Ids are 32-bit numbers; the backend raises OverflowError for others."""
+
+_FILES = ("tokenizer.json", "tokenizer.model", "original/tokenizer.model")
+_BYTES = {character: byte for byte, character in byte_alphabet().items()}
 
 _SAMPLED_IDS = 1024
 _SAMPLES = (
@@ -24,10 +28,10 @@ _SAMPLES = (
 
 
 class Tokenizer:
-    """A Hugging Face `tokenizer.json`, read so that text which spells a special token stays text.
+    """A vocabulary, read so that text which spells a special token stays text.
 
     Args:
-        backend: The loaded tokenizer. It is switched to encode special tokens as ordinary text.
+        backend: A tokenizer of the `tokenizers` library. It is switched to encode special tokens as ordinary text.
 
     Example:
         >>> from arriero.models import DEMO
@@ -47,25 +51,56 @@ class Tokenizer:
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> "Tokenizer":
-        """Read `tokenizer.json` of a model folder.
+        """Read the tokenizer of a model folder.
 
         Args:
-            folder: The folder, or the file itself.
+            folder: The folder. `tokenizer.json` is read, or else Meta's `tokenizer.model`, which may lie under
+                `original/`; both give the same ids. It may also be one of those files itself.
 
         Returns:
             The tokenizer.
 
         Raises:
-            VocabularyMismatch: There is no readable `tokenizer.json`.
+            VocabularyMismatch: There is neither, or it cannot be read.
         """
         path = Path(folder)
-        path = path / "tokenizer.json" if path.is_dir() else path
+        if not path.is_dir():
+            return cls.from_file(path)
+        found = next((path / name for name in _FILES if (path / name).is_file()), None)
+        if found is None:
+            raise VocabularyMismatch(
+                f"no tokenizer in {path}: give a model folder that holds tokenizer.json or tokenizer.model"
+            )
+        return cls.from_file(found)
+
+    @classmethod
+    def from_file(cls, file: str | Path) -> "Tokenizer":
+        """Read a `tokenizer.json`, or the `tokenizer.model` that Meta ships with Llama 3 and 4.
+
+        Args:
+            file: The file; one whose name ends in `.json` is read as the former.
+
+        Returns:
+            The tokenizer.
+
+        Raises:
+            VocabularyMismatch: There is no such file, or it is neither.
+        """
+        path = Path(file)
         if not path.is_file():
-            raise VocabularyMismatch(f"no tokenizer at {path}: give a model folder that holds tokenizer.json")
+            raise VocabularyMismatch(
+                f"no tokenizer at {path}: give a tokenizer.json, a tokenizer.model or their folder"
+            )
+        if path.suffix != ".json":
+            return cls(read_ranks(path))
         try:
             return cls(tokenizers.Tokenizer.from_file(str(path)))
         except Exception as error:  # the Rust side raises bare Exception
             raise VocabularyMismatch(f"{path} is not a readable tokenizer.json: {error}") from error
+
+    def save(self, file: str | Path) -> None:
+        """Write it as a `tokenizer.json`, which any library of Hugging Face reads."""
+        self._backend.save(str(file))
 
     @property
     def size(self) -> int:
@@ -98,12 +133,29 @@ class Tokenizer:
         Raises:
             VocabularyMismatch: The vocabulary has no such special token.
         """
-        try:
-            return self.special_ids[token]
-        except KeyError:
+        if token not in self.special_ids:
+            self.require([token])
+        return self.special_ids[token]
+
+    def require(self, tokens: Iterable[str]) -> None:
+        """Check that all of these are special tokens here, as those of the dialect must be.
+
+        Args:
+            tokens: Special tokens.
+
+        Raises:
+            VocabularyMismatch: The vocabulary lacks some.
+
+        Example:
+            >>> from arriero.models import DEMO
+            >>> Tokenizer.from_folder(DEMO).require(["<|eot_id|>", "<|eom_id|>"])
+        """
+        lacking = [token for token in tokens if token not in self.special_ids]
+        if lacking:
             raise VocabularyMismatch(
-                f"the vocabulary has no special token {token}: use the tokenizer of a model that speaks this dialect"
-            ) from None
+                f"the vocabulary has no special token {', '.join(lacking)}: use the tokenizer of a model that speaks "
+                "this dialect"
+            )
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids, special tokens spelled out; none for ids that it lacks. Bytes not UTF-8 become U+FFFD."""
@@ -155,13 +207,3 @@ class TextStream:
     def reset(self) -> None:
         """Forget an unfinished character."""
         self._decoder.reset()
-
-
-def _byte_alphabet() -> dict[str, int]:
-    # The byte-level alphabet: printable Latin-1 bytes stand for themselves, the others for U+0100 and up in order.
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(0x100) if byte not in set(printable)]
-    return {chr(byte): byte for byte in printable} | {chr(0x100 + index): byte for index, byte in enumerate(others)}
-
-
-_BYTES = _byte_alphabet()

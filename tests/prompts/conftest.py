@@ -1,9 +1,12 @@
 """Tokenizers that the tests of prompts/ share."""
 
+from collections.abc import Callable
+
 import pytest
 import vocabularies
 from hypothesis import settings
 
+from arriero.prompts.tiktoken_vocabulary import Generation
 from arriero.prompts.tokens import Tokenizer
 
 # The suite runs beside a model server: how long one example takes says nothing there.
@@ -18,7 +21,10 @@ def tokenizer() -> Tokenizer:
 
 @pytest.fixture(scope="session")
 def meta_tokenizer() -> Tokenizer:
-    vocabulary = vocabularies.meta_llama3()
-    if vocabulary is None:
-        pytest.fail("Meta's vocabulary is missing: make env installs llama-models")
-    return vocabulary
+    return vocabularies.meta("llama3")
+
+
+@pytest.fixture(scope="session")
+def meta() -> Callable[[Generation], Tokenizer]:
+    """Meta's vocabularies: `meta("llama3")`, `meta("llama4")`."""
+    return vocabularies.meta

@@ -1,19 +1,14 @@
-"""Tokenizers to test with: a tiny one trained here, and Meta's own where its package is installed."""
+"""Tokenizers to test with: a tiny one trained here, and Meta's own."""
 
-import base64
-import importlib.util
-from pathlib import Path
+from functools import cache
 
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
+from arriero.prompts.tiktoken_vocabulary import Generation, packaged_ranks
 from arriero.prompts.tokens import Tokenizer
 
-# Meta's split, and the names of the first special ids, of the Llama 3.1 vocabulary.
-_SPLIT = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
-    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+# Names of the first special ids of the Llama 3.1 vocabulary.
 SPECIAL_TOKENS = (
     "<|begin_of_text|>", "<|end_of_text|>", "<|reserved_special_token_0|>", "<|reserved_special_token_1|>",
     "<|finetune_right_pad_id|>", "<|reserved_special_token_2|>", "<|start_header_id|>", "<|end_header_id|>",
@@ -43,41 +38,10 @@ def tiny() -> Tokenizer:
     return Tokenizer(backend)
 
 
-def meta_llama3() -> Tokenizer | None:
-    """The vocabulary of Llama 3.1, out of Meta's package; None without it."""
-    spec = importlib.util.find_spec("llama_models")
-    if spec is None or not spec.submodule_search_locations:
-        return None
-    file = Path(spec.submodule_search_locations[0]) / "llama3" / "tokenizer.model"
-    lines = (line.split() for line in file.read_bytes().splitlines() if line)
-    ranks = {base64.b64decode(piece): int(rank) for piece, rank in lines}
-    alphabet = _alphabet()
-    spelled = {piece: "".join(alphabet[byte] for byte in piece) for piece in ranks}
-    backend = tokenizers.Tokenizer(
-        models.BPE({spelled[piece]: rank for piece, rank in ranks.items()}, _merges(ranks, spelled), ignore_merges=True)
-    )
-    backend.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Split(tokenizers.Regex(_SPLIT), "isolated"),
-        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-    ])  # fmt: skip
-    backend.decoder = decoders.ByteLevel()
-    reserved = [f"<|reserved_special_token_{index}|>" for index in range(3, 256 - len(SPECIAL_TOKENS) + 3)]
-    backend.add_special_tokens([*SPECIAL_TOKENS, *reserved])
-    return Tokenizer(backend)
-
-
-def _alphabet() -> dict[int, str]:
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(0x100) if byte not in printable]
-    return {byte: chr(byte) for byte in printable} | {byte: chr(0x100 + at) for at, byte in enumerate(others)}
-
-
-def _merges(ranks: dict[bytes, int], spelled: dict[bytes, str]) -> list[tuple[str, str]]:
-    merges = []
-    for piece, rank in ranks.items():
-        for at in range(1, len(piece)):
-            left, right = piece[:at], piece[at:]
-            if left in ranks and right in ranks:
-                merges.append((rank, ranks[left], ranks[right], spelled[left], spelled[right]))
-    merges.sort()
-    return [(left, right) for *_, left, right in merges]
+@cache
+def meta(generation: Generation) -> Tokenizer:
+    """Meta's vocabulary of Llama 3 or 4, out of its package; an error without it."""
+    file = packaged_ranks(generation)
+    if file is None:
+        raise LookupError("Meta's vocabulary is missing: make env installs llama-models")
+    return Tokenizer.from_file(file)
