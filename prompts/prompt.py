@@ -17,10 +17,13 @@ class Segment:
         text: The text.
         kind: `special` is exactly one special token that the template wrote; `scaffolding` is ordinary
             text that the template wrote; `content` is ordinary text that came from a message or a tool.
+        apart: Ordinary text that is encoded by itself, not in one run with its neighbours, as Meta's code encodes
+            each piece of content (FORMATS.md section 11).
     """
 
     text: str
     kind: SegmentKind
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,8 @@ class Prompt:
         """Token ids for the engine.
 
         Runs of ordinary text between special tokens are encoded as one piece, which gives the ids that
-        Hugging Face's tokenizer gives for conversations without injection (FORMATS.md section 11).
+        Hugging Face's tokenizer gives for conversations without injection (FORMATS.md section 11). Segments that
+        stand `apart` are encoded by themselves.
 
         Args:
             tokenizer: The model's tokenizer.
@@ -52,12 +56,13 @@ class Prompt:
         ids: list[int] = []
         run: list[str] = []
         for segment in self.segments:
-            if segment.kind != "special":
+            special = segment.kind == "special"
+            if not special and not segment.apart:
                 run.append(segment.text)
                 continue
             ids += tokenizer.encode("".join(run))
             run.clear()
-            ids.append(tokenizer.special_id(segment.text))
+            ids += [tokenizer.special_id(segment.text)] if special else tokenizer.encode(segment.text)
         return ids + tokenizer.encode("".join(run))
 
 

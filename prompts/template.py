@@ -30,8 +30,8 @@ HEADERS = MappingProxyType(
 )
 """The closed list of roles, and the name of each on the wire."""
 
-_OPEN, _CLOSE = "\ud800", "\udfff"
-_CONTENT = re.compile(f"{_OPEN}([^{_CLOSE}]*){_CLOSE}")
+_OPEN, _OPEN_APART, _CLOSE = "\ud800", "\ud801", "\udfff"
+_CONTENT = re.compile(f"([{_OPEN}{_OPEN_APART}])([^{_CLOSE}]*){_CLOSE}")
 _SPECIAL = re.compile(r"(<\|[a-z_]+\|>)")
 
 
@@ -82,6 +82,11 @@ def content(text: Any) -> Markup:
     except UnicodeEncodeError as error:
         raise InvalidMessage(f"a lone surrogate at character {error.start} is not valid Unicode: remove it") from None
     return Markup(f"{_OPEN}{text}{_CLOSE}")  # noqa: S704  the mark is about tokens; nothing here is HTML
+
+
+def piece(text: Any) -> Markup:
+    """Mark text as content that is encoded apart from its neighbours (FORMATS.md section 11)."""
+    return Markup(content(text).replace(_OPEN, _OPEN_APART, 1))  # noqa: S704  as for `content`
 
 
 def stripped(text: Any) -> Markup:
@@ -138,6 +143,7 @@ def _environment() -> ImmutableSandboxedEnvironment:
     environment.filters = {
         "length": len,
         "content": content,
+        "piece": piece,
         "stripped": stripped,
         "arguments": arguments,
         "result": result,
@@ -172,9 +178,10 @@ def render(name: str, variables: Mapping[str, Any]) -> Prompt:
         InvalidMessage: A value is not what its filter takes.
     """
     segments: list[Segment] = []
-    for index, piece in enumerate(_CONTENT.split(_compiled(name)(variables))):
-        if index % 2 == 0:
-            segments.extend(_scaffolding(piece))
-        elif piece:
-            segments.append(Segment(piece, "content"))
+    written, *marked = _CONTENT.split(_compiled(name)(variables))
+    segments.extend(_scaffolding(written))
+    for opened, text, written in zip(marked[::3], marked[1::3], marked[2::3], strict=True):
+        if text:
+            segments.append(Segment(text, "content", opened == _OPEN_APART))
+        segments.extend(_scaffolding(written))
     return Prompt(tuple(segments))
