@@ -1,10 +1,12 @@
 """Dialects: one for each way in which Llamas write conversations."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from arriero.prompts.budget import Conversation
 from arriero.prompts.detection import detect
 from arriero.prompts.errors import UnknownDialect
 from arriero.prompts.messages import Message
@@ -115,7 +117,9 @@ class Dialect:
             InvalidMessage: Empty conversation, more than one call in a message, content that is not text or not
                 JSON, tools without a first user message to carry them.
         """
-        return self.writer.conversation(messages, tools, options)
+        prompt = self.writer.conversation(messages, tools, options)
+        again = partial(self.render, options=options)
+        return replace(prompt, conversation=Conversation(tuple(messages), tuple(tools), again))
 
     def render_delta(self, messages: Sequence[Message], options: RenderOptions = DEFAULT_OPTIONS) -> Prompt:
         r"""What follows a finished assistant message, down to the next generation prompt.

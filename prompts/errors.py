@@ -28,3 +28,7 @@ class VocabularyMismatch(ArrieroError):
 
 class UnreadableVerdict(ArrieroError):
     """A guard model's answer is neither `safe` nor `unsafe`. Treat what it judged as unsafe."""
+
+
+class BudgetExceeded(ArrieroError):
+    """Even the shortest prompt of a conversation takes more tokens than were allowed."""
