@@ -1,13 +1,16 @@
 """Every dialect that is known, by its name and its source."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from arriero.prompts.calls import BuiltinCalls, JSONCalls
 from arriero.prompts.dialect import Dialect
 from arriero.prompts.parser import CallFormat
+from arriero.prompts.writers.adaptation import Abilities
+from arriero.prompts.writers.chat import ChatWriter
 from arriero.prompts.writers.guard import GuardWriter
-from arriero.prompts.writers.llama3 import Llama31Writer
+from arriero.prompts.writers.llama2 import Llama2Writer
 
 _LLAMA3_ENDS = CallFormat(
     {"<|end_of_text|>": "end_of_text", "<|eom_id|>": "end_of_message", "<|eot_id|>": "end_of_turn"}
@@ -15,16 +18,69 @@ _LLAMA3_ENDS = CallFormat(
 _LLAMA31_CALLS = CallFormat(
     _LLAMA3_ENDS.ends, tag="<|python_tag|>", tagged=(BuiltinCalls, JSONCalls), untagged=(JSONCalls,)
 )
-_LLAMA31 = Llama31Writer(has_builtin_tools=True, fixed_date="26 Jul 2024")
-_LLAMA32 = Llama31Writer(has_builtin_tools=False, fixed_date=None)
+_LLAMA2_ENDS = CallFormat({"</s>": "end_of_turn"})
+_LLAMA30_ENDS = CallFormat({"<|end_of_text|>": "end_of_text", "<|eot_id|>": "end_of_turn"})
+_LLAMA4_CALLS = CallFormat({"<|end_of_text|>": "end_of_text", "<|eom|>": "end_of_message", "<|eot|>": "end_of_turn"})
+
+_LLAMA31 = ChatWriter("llama3.1", builtin_tools=True, fixed_date="26 Jul 2024")
+_VISION = ChatWriter("llama3.2-vision", Abilities(parts="pictures"), system_block="unless pictured")
+_LLAMA4 = ChatWriter(
+    "llama4",
+    Abilities(parts="pictures", several_calls=True, text_beside_calls=True, drops_empty_calls=True),
+    system_block="given",
+)
+_VLLM_31 = ChatWriter("vllm-llama3.1_json", Abilities(parts="text", text_results=True), parts_with_tools="written")
+_VLLM_32 = ChatWriter(
+    "vllm-llama3.2_json",
+    Abilities(parts="pictures", text_results=True),
+    tools_in_user_message=False,
+    system_block="never pictured",
+    parts_with_tools="written",
+)
+_VLLM_32_PYTHONIC = ChatWriter(
+    "vllm-llama3.2_pythonic", Abilities(several_calls=True, text_arguments=False), tools_in_user_message=False
+)
+_VLLM_4 = ChatWriter(
+    "vllm-llama4_json",
+    Abilities(parts="pictures", several_calls=True, text_beside_calls=True, drops_empty_calls=True),
+    parts_with_tools="written",
+)
+_VLLM_4_PYTHONIC = ChatWriter(
+    "vllm-llama4_pythonic",
+    Abilities(
+        parts="pictures",
+        several_calls=True,
+        text_beside_calls=True,
+        text_results=True,
+        text_arguments=False,
+    ),
+    tools_in_user_message=None,
+)
 
 DIALECTS: Mapping[tuple[str, str], Dialect] = MappingProxyType(
     {
         (dialect.name, dialect.source): dialect
         for dialect in (
+            Dialect("llama2", Llama2Writer(), _LLAMA2_ENDS, "</s>"),
+            Dialect("llama3", ChatWriter("llama3", Abilities(tools=False)), _LLAMA30_ENDS),
             Dialect("llama3.1", _LLAMA31, _LLAMA31_CALLS),
-            Dialect("llama3.2", _LLAMA32, _LLAMA31_CALLS),
+            Dialect("llama3.1", _VLLM_31, _LLAMA31_CALLS, source="llama3.1_json"),
+            Dialect("llama3.2", ChatWriter("llama3.2"), _LLAMA31_CALLS),
+            Dialect("llama3.2", _VLLM_32, _LLAMA31_CALLS, source="llama3.2_json"),
+            Dialect("llama3.2", _VLLM_32_PYTHONIC, _LLAMA31_CALLS, source="llama3.2_pythonic"),
+            Dialect("llama3.2-vision", _VISION, _LLAMA31_CALLS),
+            Dialect(
+                "llama3.2-vision",
+                replace(_VISION, system_block="never pictured"),
+                _LLAMA31_CALLS,
+                source="first-release",
+            ),
+            Dialect("llama3.2-vision", _VLLM_32, _LLAMA31_CALLS, source="llama3.2_json"),
             Dialect("llama3.3", _LLAMA31, _LLAMA31_CALLS),
+            Dialect("llama3.3", _VLLM_31, _LLAMA31_CALLS, source="llama3.1_json"),
+            Dialect("llama4", _LLAMA4, _LLAMA4_CALLS, "<|eot|>"),
+            Dialect("llama4", _VLLM_4, _LLAMA4_CALLS, "<|eot|>", "llama4_json"),
+            Dialect("llama4", _VLLM_4_PYTHONIC, _LLAMA4_CALLS, "<|eot|>", "llama4_pythonic"),
             Dialect("llama-guard-3-8b", GuardWriter(), _LLAMA3_ENDS),
         )
     }

@@ -163,15 +163,26 @@ def _judgement(dialect: Dialect) -> Format:
 
 
 def _code_result(given: Mapping[str, Any]) -> Rendered:
-    failed = given.get("status") == "failed"
-    return Rendered(text=format_code_result(failed=failed, stdout=given["stdout"], stderr=given["stderr"]))
+    failed = given.get("status") in ("failure", "failed")
+    text = format_code_result(failed=failed, stdout=given.get("stdout") or "", stderr=given.get("stderr") or "")
+    return Rendered(text=text)
 
 
 FORMATS: Mapping[str, Format] = MappingProxyType(
     {
+        "hf-llama-2-chat": prompts_of(Dialect.get("llama2")),
+        "hf-llama-3": prompts_of(Dialect.get("llama3")),
         "hf-llama-3.1": prompts_of(Dialect.get("llama3.1")),
         "hf-llama-3.2": prompts_of(Dialect.get("llama3.2")),
+        "hf-llama-3.2-vision": prompts_of(Dialect.get("llama3.2-vision")),
+        "hf-llama-3.2-vision-first": prompts_of(Dialect.get("llama3.2-vision", "first-release")),
         "hf-llama-3.3": prompts_of(Dialect.get("llama3.3")),
+        "hf-llama-4": prompts_of(Dialect.get("llama4")),
+        "vllm-llama3.1_json": prompts_of(Dialect.get("llama3.1", "llama3.1_json")),
+        "vllm-llama3.2_json": prompts_of(Dialect.get("llama3.2", "llama3.2_json")),
+        "vllm-llama3.2_pythonic": prompts_of(Dialect.get("llama3.2", "llama3.2_pythonic")),
+        "vllm-llama4_json": prompts_of(Dialect.get("llama4", "llama4_json")),
+        "vllm-llama4_pythonic": prompts_of(Dialect.get("llama4", "llama4_pythonic")),
         "hf-llama-guard-3-8b": _judgement(Dialect.get("llama-guard-3-8b")),
         "meta-tool-response": Format(_code_result),
     }

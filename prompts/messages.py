@@ -68,12 +68,14 @@ class Message:
         content: Text, or parts, or for a tool result any JSON value.
         tool_calls: Calls the assistant made in this message, in the order written.
         end: `"eom"` when the message ended with end-of-message; None for the dialect's default.
+        empty_calls: Whether it came with a list of calls that holds none, which published templates refuse or drop.
     """
 
     role: Role
     content: JSON | Parts = ""
     tool_calls: tuple[ToolCall, ...] = field(default=())
     end: Literal["eom", "eot"] | None = None
+    empty_calls: bool = field(default=False, repr=False)
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any], *, index: int | None = None) -> "Message":
@@ -89,8 +91,7 @@ class Message:
             The message.
 
         Raises:
-            InvalidMessage: The role is not one of the closed list, the list of calls is empty, or the calls have
-                another shape.
+            InvalidMessage: The role is not one of the closed list, or parts or calls have another shape.
 
         Example:
             >>> Message.from_dict({"role": "user", "content": "hello"}).content
@@ -103,14 +104,15 @@ class Message:
         if end not in (None, "eom", "eot"):
             raise InvalidMessage(f"unknown end {end!r}; use 'eom', 'eot' or leave it out", index=index)
         calls = raw.get("tool_calls")
-        if calls is not None and (not isinstance(calls, list | tuple) or not calls):
-            raise InvalidMessage("'tool_calls' must hold a call; leave it out when there is none", index=index)
+        if calls is not None and not isinstance(calls, list | tuple):
+            raise InvalidMessage(f"'tool_calls' must be a list, not {type(calls).__name__}", index=index)
         content = raw.get("content")
         if content is None and (role != "tool" or "content" not in raw):
             content = ""
         if role != "tool" and isinstance(content, list):
             content = tuple(_part(part, index) for part in content)
-        return cls(cast("Role", role), content, tuple(_call(call, index) for call in calls or ()), end)
+        read = tuple(_call(call, index) for call in calls or ())
+        return cls(cast("Role", role), content, read, end, empty_calls=calls is not None and not calls)
 
 
 def _part(raw: Any, index: int | None) -> TextPart | ImagePart:

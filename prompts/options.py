@@ -17,7 +17,8 @@ class RenderOptions:
             no such mode and ignores this.
         date_string: The date in the system block; None for the dialect's default, which is a fixed day for
             Llama 3.1 and 3.3 and today for 3.2.
-        tools_in_user_message: Put the tools before the first user message; False puts them in the system block.
+        tools_in_user_message: Put the tools before the first user message (True) or in the system block (False); None
+            for the template's own choice, which is the user message but for vLLM's templates for Llama 3.2.
         add_generation_prompt: End with the assistant's header.
         continue_final_message: Leave the last message open, so that the model continues it.
         announce_empty_tools: Write the tool preamble even when there is no tool, as the published template does
@@ -33,7 +34,7 @@ class RenderOptions:
 
     builtin_tools: tuple[str, ...] | None = None
     date_string: str | None = None
-    tools_in_user_message: bool = True
+    tools_in_user_message: bool | None = None
     add_generation_prompt: bool = True
     continue_final_message: bool = False
     announce_empty_tools: bool = False

@@ -18,6 +18,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
 from arriero.prompts.errors import InvalidMessage
+from arriero.prompts.messages import ImagePart
 from arriero.prompts.prompt import Prompt, Segment
 
 HEADERS = MappingProxyType(
@@ -32,7 +33,7 @@ HEADERS = MappingProxyType(
 
 _OPEN, _OPEN_APART, _CLOSE = "\ud800", "\ud801", "\udfff"
 _CONTENT = re.compile(f"([{_OPEN}{_OPEN_APART}])([^{_CLOSE}]*){_CLOSE}")
-_SPECIAL = re.compile(r"(<\|[a-z_]+\|>)")
+_SPECIAL = re.compile(r"(<\|[a-z_]+\|>|</?s>)")
 
 
 def json_text(value: Any, indent: int | None = None) -> str:
@@ -117,6 +118,23 @@ def arguments(values: Any) -> Markup:
     return content(json_text(dict(values) if isinstance(values, Mapping) else values))
 
 
+def output(value: Any) -> Markup:
+    """A tool result as vLLM's templates write it (FORMATS.md section 6)."""
+    return content(json_text({"output": value}))
+
+
+def bare(value: Any) -> Markup:
+    """A value as Python prints it, texts without quotes."""
+    json_text(value)
+    return content(str(value))
+
+
+def literal(value: Any) -> Markup:
+    """A value as a Python literal."""
+    json_text(value)
+    return content(repr(value))
+
+
 def _marked_only(value: Any) -> Markup:
     if not isinstance(value, Markup):
         raise jinja2.TemplateRuntimeError(f"a template printed {type(value).__name__} without a marked filter")
@@ -148,8 +166,19 @@ def _environment() -> ImmutableSandboxedEnvironment:
         "arguments": arguments,
         "result": result,
         "declaration": declaration,
+        "declarations": lambda tools: content(json_text(list(tools), indent=4)),
+        "json": lambda value: content(json_text(value)),
+        "output": output,
+        "bare": bare,
+        "literal": literal,
+        "right_stripped": lambda text: content(text.rstrip() if isinstance(text, str) else text),
     }
-    environment.tests["code"] = _is_code
+    environment.tests |= {
+        "code": _is_code,
+        "parts": lambda value: isinstance(value, tuple),
+        "image": lambda part: isinstance(part, ImagePart),
+        "blank": lambda text: not text.strip(),
+    }
     return environment
 
 

@@ -3,13 +3,20 @@
 from collections.abc import Mapping, Sequence
 
 from arriero.prompts.errors import InvalidMessage
-from arriero.prompts.messages import Message
-from arriero.prompts.template import HEADERS, arguments, content, result, stripped
+from arriero.prompts.messages import ImagePart, Message, TextPart
+from arriero.prompts.template import HEADERS, arguments, content, result
 from arriero.prompts.writers.writer import Tools
 
 
 def check_tools(tools: Tools) -> None:
-    """Refuse what is no tool declaration."""
+    """Refuse what is no tool declaration.
+
+    Args:
+        tools: The declarations.
+
+    Raises:
+        InvalidMessage: One is no declaration; its position is named.
+    """
     for index, tool in enumerate(tools):
         if not isinstance(tool, Mapping):
             raise InvalidMessage(f"tool {index} must be an object in the OpenAI shape, not {type(tool).__name__}")
@@ -20,44 +27,52 @@ def check_tools(tools: Tools) -> None:
             raise InvalidMessage(f"tool {index}: 'name' must be text, not {body.get('name')!r}")
 
 
-def check(messages: Sequence[Message], builtin_tools: Sequence[str]) -> None:
-    """Refuse what the format cannot hold."""
+def check_order(messages: Sequence[Message], *, results_open: bool = False) -> None:
+    """Refuse an empty conversation, unknown roles, calls by others than the assistant, results without a call.
+
+    Args:
+        messages: The conversation.
+        results_open: Whether it follows a message that may have made calls.
+
+    Raises:
+        InvalidMessage: The message is named by its position.
+    """
     if not messages:
         raise InvalidMessage("the conversation is empty: give at least one message")
+    called = results_open
     for index, message in enumerate(messages):
-        try:
-            _check_message(message, builtin_tools)
-        except InvalidMessage as error:
-            raise InvalidMessage(str(error), index=index) from None
+        if message.role == "tool":
+            if not called:
+                raise InvalidMessage("a tool result without a call: put it after the message that calls", index=index)
+            continue
+        if message.role not in HEADERS:
+            raise InvalidMessage(f"unknown role {message.role!r}; use one of {', '.join(HEADERS)}", index=index)
+        if message.tool_calls and message.role != "assistant":
+            raise InvalidMessage(
+                f"role {message.role!r} cannot make tool calls: only an assistant message can", index=index
+            )
+        called = bool(message.tool_calls)
 
 
-def _check_message(message: Message, builtin_tools: Sequence[str]) -> None:
-    if message.role not in HEADERS:
-        raise InvalidMessage(f"unknown role {message.role!r}; use one of {', '.join(HEADERS)}")
-    if message.tool_calls:
-        _check_calls(message, builtin_tools)
-    elif message.role == "tool":
+def check_content(message: Message) -> None:
+    """Refuse content that is neither text nor parts, values that are no strict JSON, text that is no Unicode.
+
+    Args:
+        message: The message.
+
+    Raises:
+        InvalidMessage: What is wrong with it, without its position.
+    """
+    for call in message.tool_calls:
+        content(call.name)
+        arguments(call.arguments)
+    if message.role == "tool":
         result(message.content)
+    elif isinstance(message.content, tuple):
+        for part in message.content:
+            if isinstance(part, TextPart):
+                content(part.text)
+            elif not isinstance(part, ImagePart):
+                raise InvalidMessage(f"a part must be a TextPart or an ImagePart, not {type(part).__name__}")
     else:
-        stripped(message.content)
-
-
-def _check_calls(message: Message, builtin_tools: Sequence[str]) -> None:
-    if message.role != "assistant":
-        raise InvalidMessage(f"role {message.role!r} cannot make tool calls: only an assistant message can")
-    if len(message.tool_calls) > 1:
-        raise InvalidMessage(
-            f"this format writes one tool call in a message, not {len(message.tool_calls)}: "
-            "give each call its own message, followed by its result"
-        )
-    call = message.tool_calls[0]
-    content(call.name)
-    # the published templates write arguments that are text as they are: as a JSON string
-    if not isinstance(call.arguments, Mapping | str):
-        raise InvalidMessage(f"arguments of {call.name!r} must be an object, not {type(call.arguments).__name__}")
-    arguments(call.arguments)
-    if call.name in builtin_tools:
-        if not isinstance(call.arguments, Mapping):
-            raise InvalidMessage(f"arguments of the built-in tool {call.name!r} must be an object of texts")
-        for value in call.arguments.values():
-            content(value)
+        content(message.content)

@@ -1,0 +1,157 @@
+"""Conversations of messages under headers, as the templates of Llama 3 and 4 write them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, cast
+
+from arriero.prompts.dates import today
+from arriero.prompts.errors import InvalidMessage
+from arriero.prompts.messages import ImagePart, Message, TextPart
+from arriero.prompts.options import RenderOptions
+from arriero.prompts.prompt import Prompt
+from arriero.prompts.writers.adaptation import Abilities, adapt
+from arriero.prompts.writers.checks import check_order, check_tools
+from arriero.prompts.writers.located import render_located
+from arriero.prompts.writers.writer import Tools
+
+
+@dataclass(frozen=True, slots=True)
+class ChatWriter:
+    """Writes with one template.
+
+    Args:
+        template: Its name in `templates/`, without the suffix.
+        abilities: What it can write.
+        builtin_tools: Whether it knows the mode for built-in tools.
+        fixed_date: The date written when none is given; None for today.
+        tools_in_user_message: Where it puts tools when nothing is chosen; None when it knows the system block only.
+        system_block: When it writes one: `always`; `given`, only for a system message; `unless pictured`, without a
+            system message only where there is no picture; `never pictured`, which has no place for both.
+        parts_with_tools: Whether parts in the user message that carries tools are written as parts; else as Python
+            prints the list of them, which loses the pictures (FORMATS.md section 4).
+    """
+
+    template: str
+    abilities: Abilities = field(default=Abilities())
+    builtin_tools: bool = False
+    fixed_date: str | None = None
+    tools_in_user_message: bool | None = True
+    system_block: Literal["always", "given", "unless pictured", "never pictured"] = "always"
+    parts_with_tools: Literal["written", "printed"] = "printed"
+
+    def conversation(self, messages: Sequence[Message], tools: Tools, options: RenderOptions) -> Prompt:
+        """The prompt for a whole conversation."""
+        check_order(messages)
+        check_tools(tools)
+        builtin_tools = self._builtin_tools(options)
+        if tools and not self.abilities.tools:
+            raise InvalidMessage("this format knows no tools: leave them out, or use a later dialect")
+        said = adapt(opened(messages, options), self.abilities, builtin_tools or (), repair=options.repair)
+        pictured = any(_pictured(message) for message in said)
+        given = bool(said) and said[0].role == "system"
+        system = said.pop(0) if given else Message("system")
+        declared = tools if self.abilities.tools and (tools or options.announce_empty_tools) else None
+        first_user = self._carrier(said, options) if declared is not None else None
+        variables = {
+            "opening": True,
+            "system": system,
+            "system_given": given,
+            "system_block": self._has_system_block(system if given else None, pictured, options.repair)
+            or (options.repair and declared is not None and first_user is None),
+            "first_user": first_user,
+            "tools": declared,
+            "messages": said,
+            "builtin_tools": builtin_tools,
+            "date": self._date(options),
+            "repair": options.repair,
+            "generate": options.add_generation_prompt and not options.continue_final_message,
+        }
+        return render_located(self.template, variables, messages)
+
+    def delta(self, messages: Sequence[Message], options: RenderOptions) -> Prompt:
+        """What follows a finished assistant message."""
+        check_order(messages, results_open=True)
+        builtin_tools = self._builtin_tools(options)
+        said = adapt(messages, self.abilities, builtin_tools or (), repair=options.repair)
+        variables = {
+            "opening": False,
+            "messages": said,
+            "builtin_tools": builtin_tools,
+            "repair": options.repair,
+            "generate": True,
+        }
+        return render_located(self.template, variables, messages)
+
+    def _builtin_tools(self, options: RenderOptions) -> tuple[str, ...] | None:
+        return options.builtin_tools if self.builtin_tools else None
+
+    def _date(self, options: RenderOptions) -> str:
+        date = self.fixed_date if options.date_string is None else options.date_string
+        return today() if date is None else date
+
+    def _carrier(self, said: list[Message], options: RenderOptions) -> Message | None:
+        """Takes out the user message that the tools are written into, where they are written into one."""
+        place = self.tools_in_user_message
+        chosen = place if options.tools_in_user_message is None or place is None else options.tools_in_user_message
+        if not chosen:
+            return None
+        if not said or said[0].role != "user":
+            if options.repair:
+                return None
+            raise InvalidMessage(
+                "tools are written into the first user message, and this conversation does not open with one: "
+                "add it, or set tools_in_user_message=False or repair=True"
+            )
+        first = said.pop(0)
+        if isinstance(first.content, tuple) and self.parts_with_tools == "printed" and not options.repair:
+            return replace(first, content=_printed(first.content))
+        return first
+
+    def _has_system_block(self, system: Message | None, pictured: bool, repair: bool) -> bool:
+        if self.system_block == "always":
+            return True
+        if self.system_block == "given" or not pictured:
+            return system is not None or self.system_block != "given"
+        if self.system_block == "unless pictured" or repair:
+            return system is not None
+        if system is not None and str(system.content).strip():
+            raise InvalidMessage(
+                "this template takes no system message beside a picture: leave one of them out, or set repair=True",
+                index=0,
+            )
+        return False
+
+
+def opened(messages: Sequence[Message], options: RenderOptions) -> Sequence[Message]:
+    """The messages, the last one marked where it is to be continued: its end is then `open`.
+
+    Args:
+        messages: The conversation.
+        options: Whether to continue it.
+
+    Returns:
+        The messages.
+
+    Raises:
+        InvalidMessage: The last one is a call or a result.
+    """
+    if not options.continue_final_message:
+        return messages
+    last = messages[-1]
+    if last.role == "tool" or last.tool_calls:
+        raise InvalidMessage("only a text message can be continued", index=len(messages) - 1)
+    return [*messages[:-1], replace(last, end=cast("Any", "open"))]
+
+
+def _pictured(message: Message) -> bool:
+    return isinstance(message.content, tuple) and any(isinstance(part, ImagePart) for part in message.content)
+
+
+def _printed(parts: tuple[TextPart | ImagePart, ...]) -> str:
+    shown = []
+    for part in parts:
+        if isinstance(part, TextPart):
+            shown.append({"type": "text", "text": part.text})
+        else:
+            shown.append({"type": "image"} | ({"url": part.url} if part.url else {}))
+    return str(shown)
