@@ -9,6 +9,7 @@ from uuid import uuid4
 from arriero.agents.agent import Agent
 from arriero.agents.turn import Turn
 from arriero.prompts.messages import JSON, ToolCall
+from arriero.prompts.visible import visible
 from arriero.stack.engine import Usage
 from arriero.stack.events import (
     CallFinished,
@@ -31,19 +32,6 @@ if TYPE_CHECKING:
 _LABEL = 10
 _RESULT_LINES = 8
 _LINE_CHARS = 160
-_PLAIN = {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t"}
-_PLAIN |= dict.fromkeys([*range(0x7F, 0xA0), 0x202A, 0x202B, 0x202C, 0x202D, 0x202E, *range(0x2066, 0x206A)], "\ufffd")
-"""Control characters, which would let a model or a web page write to the terminal what it likes."""
-
-
-def visible(text: str) -> str:
-    r"""Text with its control characters made visible.
-
-    Example:
-        >>> visible("red: \x1b[31m")
-        'red: ␛[31m'
-    """
-    return text.translate(_PLAIN)
 
 
 def call_text(call: ToolCall) -> str:

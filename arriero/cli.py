@@ -1,11 +1,8 @@
 """The command line."""
 
 import io
-import json
 import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import nullcontext
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -15,13 +12,12 @@ import anyio
 import typer
 from typer.core import TyperGroup
 
-from arriero import __version__
+from arriero import __version__, cli_lines
 from arriero.prompts.errors import ArrieroError
+from arriero.terminal import example, named_dialect, one_line, print_json
 
 if TYPE_CHECKING:
     from arriero.agents.show import Presenter
-    from arriero.prompts.dialect import Dialect
-    from arriero.prompts.tokens import Tokenizer
     from arriero.stack.stack import Opening
 
 
@@ -78,17 +74,13 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
 _COLOURS = {"ok": "green", "missing": "yellow", "failed": "red"}
 
 
-def _example(*lines: str) -> str:
-    return "\n".join(["\b", "Example:", *(f"  {line}" for line in lines)])
-
-
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"arriero {__version__}")
         raise typer.Exit
 
 
-@app.callback(epilog=_example("arriero demo"))
+@app.callback(epilog=example("arriero demo"))
 def main(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = (
         False
@@ -105,7 +97,7 @@ def main(
         logging.getLogger("arriero").addHandler(logging.NullHandler())
 
 
-@app.command(epilog=_example("arriero demo", "arriero demo --url http://localhost:8000/v1"))
+@app.command(epilog=example("arriero demo", "arriero demo --url http://localhost:8000/v1"))
 def demo(
     engine: Engine = None,
     url: Url = None,
@@ -136,7 +128,7 @@ def demo(
 
 
 @app.command(
-    epilog=_example(
+    epilog=example(
         "arriero run examples/research.py",
         'arriero run examples/research.py "What is the height of Mount Vesk?" --url http://localhost:8000/v1',
     )
@@ -174,7 +166,7 @@ def run(
 
 
 @app.command(
-    epilog=_example(
+    epilog=example(
         "arriero chat",
         'echo "What is 12 times 7?" | arriero chat',
         "arriero chat --url http://localhost:8000/v1 --documents handbook --shield llama-guard",
@@ -222,54 +214,18 @@ def chat(
         raise typer.Exit(1)
 
 
-Lines = Annotated[str, typer.Argument(metavar="FILE", help="JSON lines; - is stdin.")]
-WrittenDialect = Annotated[str, typer.Option("--dialect", help="llama3.1, llama3.2, llama3.3, ...")]
-LinesTokenizer = Annotated[Path | None, typer.Option(help="Folder of a model, for its token ids.")]
-
-
-@app.command(
-    epilog=_example(
-        'echo \'{"id": 1, "messages": [{"role": "user", "content": "Hello"}]}\' | arriero render --dialect llama3.1 -'
+app.command(
+    epilog=example(
+        'echo \'{"id": 1, "messages": [{"role": "user", "content": "Hello"}]}\' | arriero render --dialect llama3.1 -',
+        "arriero render --check tests/data/render_vectors.jsonl",
     )
-)
-def render(file: Lines, dialect: WrittenDialect, tokenizer: LinesTokenizer = None) -> None:
-    """Render conversations, one a line, to the text that a model reads.
-
-    Reads {"id", "messages", "tools", "options"}; writes {"id", "text"}, with "token_ids" where --tokenizer is
-    given, or {"id", "error"}. Exit code 1 if a line could not be rendered.
-    """
-    from arriero.prompts.jsonl import render_lines
-
-    _each_line(file, partial(render_lines, dialect=_dialect(dialect), tokenizer=_tokenizer(tokenizer)))
+)(cli_lines.render)
+app.command(
+    epilog=example('echo \'{"id": 1, "text": "Hello.<|eot_id|>"}\' | arriero parse --dialect llama3.1 -'),
+)(cli_lines.parse)
 
 
-@app.command(epilog=_example('echo \'{"id": 1, "text": "Hello.<|eot_id|>"}\' | arriero parse --dialect llama3.1 -'))
-def parse(file: Lines, dialect: WrittenDialect, tokenizer: LinesTokenizer = None) -> None:
-    """Parse what models wrote, one message a line.
-
-    Reads {"id", "text", "tools"}, or "token_ids" in place of the text where --tokenizer is given; writes {"id",
-    "content", "tool_calls", "end", "kind"} or {"id", "error"}. Exit code 1 if a line could not be read.
-    """
-    from arriero.prompts.jsonl import parse_lines
-
-    _each_line(file, partial(parse_lines, dialect=_dialect(dialect), tokenizer=_tokenizer(tokenizer)))
-
-
-def _each_line(file: str, convert: Callable[[Iterable[bytes]], Iterator[dict[str, Any]]]) -> None:
-    try:
-        source = nullcontext(sys.stdin.buffer) if file == "-" else Path(file).open("rb")  # noqa: SIM115 - closed below
-    except OSError as error:
-        raise typer.BadParameter(f"{file} cannot be read: {error.strerror}", param_hint="FILE") from error
-    failed = False
-    with source as lines:
-        for converted in convert(lines):
-            failed |= "error" in converted
-            _print_json(converted)
-    if failed:
-        raise typer.Exit(1)
-
-
-@app.command(epilog=_example("arriero serve --port 8400", "arriero serve --url http://localhost:8000/v1"))
+@app.command(epilog=example("arriero serve --port 8400", "arriero serve --url http://localhost:8000/v1"))
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 for a free one.")] = 8400,
@@ -294,7 +250,7 @@ def serve(
         return
 
 
-@app.command(epilog=_example("arriero doctor", "arriero doctor --url http://localhost:8000/v1"))
+@app.command(epilog=example("arriero doctor", "arriero doctor --url http://localhost:8000/v1"))
 def doctor(
     url: Url = None,
     model: Annotated[str | None, typer.Option(help="Name of a served model.")] = None,
@@ -309,10 +265,10 @@ def doctor(
 
     def show(check: Check) -> None:
         if as_json:
-            _print_json({"name": check.name, "state": check.state, "detail": check.detail})
+            print_json({"name": check.name, "state": check.state, "detail": check.detail})
         else:
             typer.secho(f"{check.state:<8}", fg=_COLOURS[check.state], nl=False)
-            typer.echo(f"{check.name:<17}{_one_line(check.detail)}")
+            typer.echo(f"{check.name:<17}{one_line(check.detail)}")
 
     if not anyio.run(examine, show, opening):
         raise typer.Exit(1)
@@ -330,7 +286,7 @@ def _stack(
     """The stack that the engine's options describe, not opened yet."""
     from arriero.stack.stack import Stack
 
-    spoken = None if dialect is None else _dialect(dialect)
+    spoken = None if dialect is None else named_dialect(dialect)
     if url is not None:
         if engine == "transformers":
             raise typer.BadParameter("it runs in this process: leave --url out, or say vllm", param_hint="--engine")
@@ -342,50 +298,17 @@ def _stack(
     return Stack.local(model, dialect=spoken, log=log)
 
 
-def _dialect(name: str) -> "Dialect":
-    from arriero.prompts.dialect import Dialect
-    from arriero.prompts.errors import UnknownDialect
-
-    try:
-        return Dialect.get(name)
-    except UnknownDialect as error:
-        raise typer.BadParameter(str(error), param_hint="--dialect") from error
-
-
-def _tokenizer(folder: Path | None) -> "Tokenizer | None":
-    from arriero.prompts.errors import VocabularyMismatch
-    from arriero.prompts.tokens import Tokenizer
-
-    try:
-        return None if folder is None else Tokenizer.from_folder(folder)
-    except VocabularyMismatch as error:
-        raise typer.BadParameter(str(error), param_hint="--tokenizer") from error
-
-
 def _presenter(as_json: bool, *, steps: bool = True) -> "Presenter":
     from rich.console import Console
 
     from arriero.agents.show import JSONLines, Screen
 
     if as_json:
-        return JSONLines(_print_json)
+        return JSONLines(print_json)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a model may write what a narrow locale has no letter for
     return Screen(Console(file=sys.stdout), steps=steps)
 
 
-def _print_json(value: Mapping[str, Any]) -> None:
-    # A lone surrogate, which JSON text may carry, cannot be written as UTF-8: it stays the escape that it was.
-    line = json.dumps(value, ensure_ascii=False) + "\n"
-    sys.stdout.buffer.write(line.encode("utf-8", "backslashreplace"))
-    sys.stdout.buffer.flush()
-
-
 def _complain(error: ArrieroError) -> None:
-    typer.echo(f"error: {_one_line(str(error))} ({type(error).__name__})", err=True)
-
-
-def _one_line(text: str) -> str:
-    from arriero.agents.show import visible
-
-    return visible(" ".join(text.split()))
+    typer.echo(f"error: {one_line(str(error))} ({type(error).__name__})", err=True)

@@ -5,21 +5,22 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from arriero.prompts.dialect import Dialect
-from arriero.prompts.errors import ArrieroError
-from arriero.prompts.messages import Message
-from arriero.prompts.options import RenderOptions
+from arriero.prompts.errors import ArrieroError, UnreadableVerdict
+from arriero.prompts.formats import FORMATS, Format, Rendered, prompts_of
+from arriero.prompts.guard import parse_guard
 from arriero.prompts.tokens import Tokenizer
 
-_OPTIONS: Mapping[str, type] = {
-    "builtin_tools": list,
-    "date_string": str,
-    "tools_in_user_message": bool,
-    "add_generation_prompt": bool,
-    "continue_final_message": bool,
+_SYNTAXES: Mapping[str, tuple[str, str]] = {
+    "auto": ("llama3.1", "auto"),
+    "token-ids": ("llama3.1", "auto"),
+    "llama3-json": ("llama3.1", "json"),
+    "llama3-builtin": ("llama3.1", "builtin"),
+    "function-tag": ("llama3.1", "function-tag"),
+    "pythonic": ("llama3.2", "pythonic"),
 }
-_IGNORED = frozenset({"categories", "custom_tools", "excluded_category_keys"})
-"""Names that published templates take and that are no option of ours: the guard's has no use for its own, and
-`custom_tools` is another name for the tools."""
+"""What vectors call a dialect although it is a way to write calls: the dialect, and that way."""
+
+_GUARD = "llama-guard"
 
 
 class UnreadableLine(ArrieroError):
@@ -27,64 +28,78 @@ class UnreadableLine(ArrieroError):
 
 
 def render_lines(
-    lines: Iterable[str | bytes], dialect: Dialect, tokenizer: Tokenizer | None = None
+    lines: Iterable[str | bytes], dialect: Dialect | None = None, tokenizer: Tokenizer | None = None
 ) -> Iterator[dict[str, Any]]:
     """Render conversations.
 
     Args:
         lines: JSON objects `{"id", "messages", "tools"?, "options"?}`, one a line; blank lines are skipped. Options
-            are those of `RenderOptions`. An empty list of tools is announced, as the published templates do.
-        dialect: The dialect to write.
+            are those of `RenderOptions`. An empty list of tools is announced, as the published templates do. A line
+            may name its own `format`, or `dialect` and `source`; a render vector has the conversation in `input`.
+        dialect: The dialect to write where the line names none.
         tokenizer: Gives `token_ids` too.
 
     Yields:
-        `{"id", "text", "token_ids"?}`, or `{"id", "error"}` for a line that cannot be rendered.
+        `{"id", "text", "token_ids"?}`, or `{"id", "error"}` for a line that cannot be rendered. Formats that are not
+        prompts give `messages`, or `runs` and `token_count`, in place of the text.
 
     Example:
-        >>> line = '{"id": 1, "messages": [{"role": "robot", "content": "hi"}]}'
-        >>> list(render_lines([line], Dialect.get("llama3.1")))
+        >>> line = '{"id": 1, "dialect": "llama3.1", "messages": [{"role": "robot", "content": "hi"}]}'
+        >>> list(render_lines([line]))
         [{'id': 1, 'error': "message 0: unknown role 'robot'; use one of system, user, assistant, tool"}]
     """
-    for raw in _objects(lines):
-        if "error" in raw:
-            yield raw
-            continue
-        try:
-            yield {"id": raw.get("id"), **_render(raw, dialect, tokenizer)}
-        except ArrieroError as error:
-            yield {"id": raw.get("id"), "error": str(error)}
+    for raw in read_objects(lines):
+        if "error" not in raw:
+            try:
+                raw = {"id": raw.get("id"), **_shown(render_line(raw, dialect), tokenizer)}
+            except ArrieroError as error:
+                raw = {"id": raw.get("id"), "error": str(error)}
+        yield raw
 
 
 def parse_lines(
-    lines: Iterable[str | bytes], dialect: Dialect, tokenizer: Tokenizer | None = None
+    lines: Iterable[str | bytes], dialect: Dialect | None = None, tokenizer: Tokenizer | None = None
 ) -> Iterator[dict[str, Any]]:
     """Parse what models wrote.
 
     Args:
         lines: JSON objects `{"id", "text" or "token_ids", "tools"?}`, one a line; blank lines are skipped. Tools are
-            names or declarations.
-        dialect: The dialect to read.
+            names or declarations. A line may name its own `dialect`; the names that parse vectors use are
+            known too.
+        dialect: The dialect to read where the line names none.
         tokenizer: Needed to read `token_ids`.
 
     Yields:
-        `{"id", "content", "tool_calls", "end", "kind"}`, or `{"id", "error"}` for a line that cannot be read.
+        `{"id", "content", "tool_calls", "end", "kind"}`, for a guard `{"id", "verdict", "categories"}`, and with an
+        `error` for a line or a verdict that cannot be read.
 
     Example:
-        >>> line = '{"id": 1, "text": "Hello<|eot_id|>"}'
-        >>> list(parse_lines([line], Dialect.get("llama3.1")))
+        >>> line = '{"id": 1, "dialect": "llama3.1", "text": "Hello<|eot_id|>"}'
+        >>> list(parse_lines([line]))
         [{'id': 1, 'content': 'Hello', 'tool_calls': [], 'end': 'end_of_turn', 'kind': 'stop'}]
     """
-    for raw in _objects(lines):
-        if "error" in raw:
-            yield raw
-            continue
-        try:
-            yield {"id": raw.get("id"), **_parse(raw, dialect, tokenizer)}
-        except ArrieroError as error:
-            yield {"id": raw.get("id"), "error": str(error)}
+    for raw in read_objects(lines):
+        if "error" not in raw:
+            try:
+                raw = {"id": raw.get("id"), **parse_line(raw, dialect, tokenizer)}
+            except ArrieroError as error:
+                raw = {"id": raw.get("id"), "error": str(error)}
+        yield raw
 
 
-def _objects(lines: Iterable[str | bytes]) -> Iterator[dict[str, Any]]:
+def read_objects(lines: Iterable[str | bytes]) -> Iterator[dict[str, Any]]:
+    """The JSON object of each line; `{"id": None, "error"}` for a line that is none.
+
+    Args:
+        lines: The lines; blank ones are skipped.
+
+    Yields:
+        The objects, without a key `error` of their own.
+
+    Example:
+        >>> list(read_objects(["[]", '{"id": 2}']))
+        [{'id': None, 'error': 'line 1 must be a JSON object, not list'}, {'id': 2}]
+    """
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -99,65 +114,127 @@ def _objects(lines: Iterable[str | bytes]) -> Iterator[dict[str, Any]]:
             yield {"id": None, "error": f"line {number} must be a JSON object, not {type(value).__name__}"}
 
 
-def _render(raw: Mapping[str, Any], dialect: Dialect, tokenizer: Tokenizer | None) -> dict[str, Any]:
-    messages = _field(raw, "messages", list)
-    read = []
-    for index, message in enumerate(messages):
-        if not isinstance(message, dict):
-            raise UnreadableLine(f"message {index} must be an object with 'role' and 'content'")
-        read.append(Message.from_dict(message, index=index))
-    options = _field(raw, "options", dict) if raw.get("options") is not None else {}
-    tools = options.get("custom_tools", raw.get("tools"))
-    if tools is not None and not isinstance(tools, list):
-        raise UnreadableLine(f"'tools' must be a list of declarations, not {type(tools).__name__}")
-    prompt = dialect.render(read, tools or (), _options(options, announce=tools == []))
-    return {"text": prompt.text} | ({} if tokenizer is None else {"token_ids": prompt.encode(tokenizer)})
+def render_line(raw: Mapping[str, Any], dialect: Dialect | None = None) -> Rendered:
+    r"""Render the conversation of one line. See `render_lines`.
+
+    Args:
+        raw: The line's object.
+        dialect: The dialect to write where the line names none.
+
+    Returns:
+        The rendering.
+
+    Raises:
+        UnreadableLine: A field is missing or is of another kind, or names a format that does not exist.
+        ArrieroError: The conversation cannot be rendered.
+
+    Example:
+        >>> render_line({"format": "meta-tool-response", "input": {"status": "success", "stdout": "42"}}).text
+        'completed\n[stdout]42[/stdout]'
+    """
+    given = _field(raw, "input", dict) if "input" in raw else raw
+    return _format(raw, dialect).render(given)
 
 
-def _options(raw: Mapping[str, Any], *, announce: bool) -> RenderOptions:
-    chosen: dict[str, Any] = {}
-    for name, value in raw.items():
-        if name in _IGNORED:
-            continue
-        if name not in _OPTIONS:
-            raise UnreadableLine(f"unknown option {name!r}; known: {', '.join(_OPTIONS)}")
-        if value is None and name in ("builtin_tools", "date_string"):
-            continue
-        if not isinstance(value, _OPTIONS[name]):
-            raise UnreadableLine(f"option {name!r} must be a {_OPTIONS[name].__name__}, not {type(value).__name__}")
-        chosen[name] = tuple(value) if isinstance(value, list) else value
-    return RenderOptions(announce_empty_tools=announce, **chosen)
+def parse_line(
+    raw: Mapping[str, Any], dialect: Dialect | None = None, tokenizer: Tokenizer | None = None
+) -> dict[str, Any]:
+    """Read the message of one line. See `parse_lines`.
 
+    Args:
+        raw: The line's object.
+        dialect: The dialect to read where the line names none.
+        tokenizer: Needed to read `token_ids`.
 
-def _parse(raw: Mapping[str, Any], dialect: Dialect, tokenizer: Tokenizer | None) -> dict[str, Any]:
-    if ("text" in raw) == ("token_ids" in raw):
-        raise UnreadableLine("give either 'text' or 'token_ids'")
-    written: str | list[int]
-    if "text" in raw:
-        written = _field(raw, "text", str)
-    else:
-        written = _field(raw, "token_ids", list)
-        if not all(isinstance(id_, int) and id_ >= 0 for id_ in written):
-            raise UnreadableLine("'token_ids' must be a list of ids")
-    parsed = dialect.parse(written, _tool_names(raw.get("tools")), tokenizer)
+    Returns:
+        What the message says.
+
+    Raises:
+        UnreadableLine: A field is missing or is of another kind.
+        ArrieroError: The message cannot be read.
+
+    Example:
+        >>> parse_line({"dialect": "llama-guard", "text": "unsafe S2"})
+        {'verdict': 'unsafe', 'categories': ['S2']}
+    """
+    name = raw.get("dialect", dialect.name if dialect is not None else None)
+    if isinstance(name, str) and name.startswith(_GUARD):
+        return _verdict(_field(raw, "text", str))
+    written = _written(raw)
+    spoken, _ = (dialect, "auto") if "dialect" not in raw else _spoken(raw)
+    if spoken is None:
+        raise UnreadableLine("no dialect: give the line one, or name one for all")
+    parsed = spoken.parse(written, _tool_names(raw.get("tools")), tokenizer)
     calls = [{"name": call.name, "arguments": dict(call.arguments)} for call in parsed.tool_calls]
     return {"content": parsed.content, "tool_calls": calls, "end": parsed.end, "kind": parsed.kind}
+
+
+def _format(raw: Mapping[str, Any], dialect: Dialect | None) -> Format:
+    if "format" in raw:
+        name = _field(raw, "format", str)
+        if name not in FORMATS:
+            raise UnreadableLine(f"unknown format {name!r}; known: {', '.join(FORMATS)}")
+        return FORMATS[name]
+    if "dialect" in raw:
+        source = _field(raw, "source", str) if "source" in raw else "published"
+        dialect = Dialect.get(_field(raw, "dialect", str), source)
+    if dialect is None:
+        raise UnreadableLine("no dialect: give the line a 'format' or a 'dialect', or name one for all")
+    return prompts_of(dialect)
+
+
+def _spoken(raw: Mapping[str, Any]) -> tuple[Dialect, str]:
+    name = _field(raw, "dialect", str)
+    if name not in _SYNTAXES:
+        return Dialect.get(name), "auto"
+    if raw.get("tokenizer") == "llama4":
+        return Dialect.get("llama4"), "auto"
+    dialect, syntax = _SYNTAXES[name]
+    return Dialect.get(dialect), syntax
+
+
+def _shown(rendered: Rendered, tokenizer: Tokenizer | None) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "text": rendered.text,
+        "messages": rendered.messages,
+        "runs": rendered.runs,
+        "token_count": rendered.token_count,
+    }
+    if rendered.prompt is not None and tokenizer is not None:
+        shown["token_ids"] = rendered.prompt.encode(tokenizer)
+    return {name: value for name, value in shown.items() if value is not None}
+
+
+def _verdict(text: str) -> dict[str, Any]:
+    try:
+        verdict = parse_guard(text)
+    except UnreadableVerdict as error:
+        return {"verdict": "error", "categories": [], "error": str(error)}
+    return {"verdict": "safe" if verdict.safe else "unsafe", "categories": list(verdict.categories)}
+
+
+def _written(raw: Mapping[str, Any]) -> str | list[int]:
+    if ("text" in raw) == ("token_ids" in raw):
+        raise UnreadableLine("give either 'text' or 'token_ids'")
+    if "text" in raw:
+        text: str = _field(raw, "text", str)
+        return text
+    ids: list[int] = _field(raw, "token_ids", list)
+    if not all(isinstance(id_, int) and id_ >= 0 for id_ in ids):
+        raise UnreadableLine("'token_ids' must be a list of ids")
+    return ids
 
 
 def _tool_names(tools: Any) -> list[str] | None:
     if tools is None:
         return None
-    bodies = [tool.get("function", tool) if isinstance(tool, dict) else tool for tool in _as_list(tools)]
+    if not isinstance(tools, list):
+        raise UnreadableLine(f"'tools' must be a list, not {type(tools).__name__}")
+    bodies = [tool.get("function", tool) if isinstance(tool, dict) else tool for tool in tools]
     names = [body.get("name") if isinstance(body, dict) else body for body in bodies]
     if not all(isinstance(name, str) for name in names):
         raise UnreadableLine("'tools' must be a list of names or declarations")
     return [str(name) for name in names]
-
-
-def _as_list(tools: Any) -> list[Any]:
-    if not isinstance(tools, list):
-        raise UnreadableLine(f"'tools' must be a list, not {type(tools).__name__}")
-    return tools
 
 
 def _field(raw: Mapping[str, Any], name: str, kind: type) -> Any:

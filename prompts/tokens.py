@@ -127,6 +127,17 @@ class Tokenizer:
         """Ids of ordinary text. Never yields a special id, whatever the text spells."""
         return self._backend.encode(text, add_special_tokens=False).ids if text else []
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Ids of ordinary text, each with the position of the character in which its text begins.
+
+        Example:
+            >>> from arriero.models import DEMO
+            >>> [start for _, start in Tokenizer.from_folder(DEMO).spans("12 mules")]
+            [0, 1, 2]
+        """
+        encoded = self._backend.encode(text, add_special_tokens=False)
+        return [(id_, start) for id_, (start, _) in zip(encoded.ids, encoded.offsets, strict=True)]
+
     def special_id(self, token: str) -> int:
         """Id of one special token.
 

@@ -4,8 +4,9 @@ import json
 import pytest
 from rich.console import Console
 
-from arriero.agents.show import JSONLines, Screen, visible
+from arriero.agents.show import JSONLines, Screen
 from arriero.prompts.messages import Message, ToolCall
+from arriero.prompts.visible import visible
 from arriero.stack.engine import Usage
 from arriero.stack.events import (
     CallFinished,

@@ -92,7 +92,6 @@ def test_an_escape_that_utf_8_cannot_carry_stays_an_escape(arriero) -> None:
     ("arguments", "says"),
     [
         (["--dialect", "llama9", "-"], "llama3.1"),
-        (["-"], "--dialect"),
         (["--dialect", "llama3.1"], "FILE"),
         (["--dialect", "llama3.1", "no/such/file"], "no/such/file"),
         (["--dialect", "llama3.1", "--tokenizer", "no/such/folder", "-"], "tokenizer.json"),
@@ -104,6 +103,14 @@ def test_misuse_is_told_and_nothing_is_written(arriero, command: str, arguments:
     assert (done.code, done.out) == (2, "")
     assert says in done.err
     assert "Traceback" not in done.err
+
+
+def test_a_line_names_its_dialect_or_is_a_bad_line(arriero) -> None:
+    done = arriero("render", "-", stdin=HELLO.replace("{", '{"dialect": "llama3.2", ', 1) + "\n" + HELLO)
+    first, second = objects(done.out)
+    assert done.code == 1
+    assert str(first["text"]).startswith("<|begin_of_text|>")
+    assert "no dialect" in str(second["error"])
 
 
 def test_each_line_is_answered_before_the_next_is_read() -> None:

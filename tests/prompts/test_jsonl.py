@@ -63,14 +63,13 @@ def test_an_id_beyond_the_vocabulary_stands_for_nothing(tokenizer: Tokenizer, id
         ("{", None, "line 1 is not JSON"),
         ("[1]", None, "line 1 must be a JSON object, not list"),
         ("[" * 100_000, None, "line 1 is not JSON"),
-        ('{"id": "a"}', "a", "the field 'messages' is missing"),
-        ('{"messages": "hi"}', None, "'messages' must be a list, not str"),
+        ('{"id": "a"}', "a", "'messages' must be a list of messages"),
+        ('{"messages": "hi"}', None, "'messages' must be a list of messages"),
         ('{"id": 1, "messages": []}', 1, "the conversation is empty"),
-        ('{"id": 1, "messages": ["hi"]}', 1, "message 0 must be an object"),
+        ('{"id": 1, "messages": ["hi"]}', 1, "message 0: it must be an object"),
         ('{"id": 1, "messages": [{"role": "robot"}]}', 1, "message 0: unknown role 'robot'"),
         ('{"id": 1, "messages": [{"role": ["user"]}]}', 1, "message 0: unknown role"),
         ('{"id": 1, "messages": [{"role": "user", "content": {}}]}', 1, "message 0: content must be text"),
-        ('{"id": 1, "messages": [{"role": "tool", "content": NaN}]}', 1, "message 0: not writable as strict JSON"),
         ('{"id": 1, "messages": [{"role": "user", "content": "\\ud800"}]}', 1, "message 0: a lone surrogate"),
         (
             '{"id": 1, "messages": [{"role": "assistant", "tool_calls": [{"name": "f", "arguments": {"a": NaN}}]}]}',
@@ -112,6 +111,71 @@ def test_a_bad_message_line_gives_its_error(line: str, problem: str) -> None:
     (answer,) = parse_lines([line], LLAMA)
     assert answer["id"] == 1
     assert problem in answer["error"]
+
+
+HI = '"messages": [{"role": "user", "content": "hi"}]'
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        '"dialect": "llama3.2"',
+        '"dialect": "llama3.2", "source": "published"',
+        '"format": "hf-llama-3.2"',
+    ],
+)
+def test_a_line_may_name_its_own_dialect_or_format(names: str) -> None:
+    line = f'{{"id": 1, {names}, {HI}, "options": {{"date_string": "01 Jan 2026"}}}}'
+    (named,) = render_lines([line], LLAMA)
+    (given,) = render_lines([line.replace(names, '"x": 0')], Dialect.get("llama3.2"))
+    assert named == given
+    assert "Today Date: 01 Jan 2026" in named["text"]
+
+
+def test_a_vector_is_rendered_as_it_is() -> None:
+    (answer,) = render_lines([f'{{"id": 1, "format": "hf-llama-3.1", "source": "own", "input": {{{HI}}}}}'])
+    assert answer["text"].endswith("hi<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n")
+
+
+@pytest.mark.parametrize("dialect", ["llama3.1", "llama3-json", "auto"])
+def test_a_message_may_name_its_own_dialect(dialect: str) -> None:
+    line = {"id": 1, "dialect": dialect, "source": "own", "text": '{"name": "f", "parameters": {}}<|eot_id|>'}
+    (answer,) = parse_lines([json.dumps(line)])
+    assert answer["tool_calls"] == [{"name": "f", "arguments": {}}]
+
+
+@pytest.mark.parametrize("dialect", ["llama-guard", "llama-guard-3-8b"])
+def test_a_verdict_is_read_and_what_is_none_is_an_error(dialect: str) -> None:
+    lines = [json.dumps({"id": 1, "dialect": dialect, "text": text}) for text in ("unsafe\nS2", "safe", "Sure!")]
+    answers = list(parse_lines(lines))
+    assert answers[:2] == [
+        {"id": 1, "verdict": "unsafe", "categories": ["S2"]},
+        {"id": 1, "verdict": "safe", "categories": []},
+    ]
+    assert answers[2]["verdict"] == "error"
+    assert "no verdict in 'Sure!'" in answers[2]["error"]
+
+
+@pytest.mark.parametrize(
+    ("names", "problem"),
+    [
+        ("", "no dialect: give the line a 'format' or a 'dialect'"),
+        ('"format": "hf-llama-9",', "unknown format 'hf-llama-9'; known: "),
+        ('"format": 5,', "the field 'format' must be a str, not int"),
+        ('"dialect": "llama9",', "unknown dialect 'llama9'; known: llama"),
+        ('"dialect": "llama3.1", "source": "mine",', "dialect 'llama3.1' has no source 'mine'"),
+        ('"format": "hf-llama-3.1", "input": 5,', "the field 'input' must be a dict, not int"),
+    ],
+)
+def test_a_line_that_names_nothing_known_gives_its_error(names: str, problem: str) -> None:
+    (answer,) = render_lines([f'{{"id": 1, {names} {HI}}}'])
+    assert answer["id"] == 1
+    assert problem in answer["error"]
+
+
+def test_a_message_without_a_dialect_gives_its_error() -> None:
+    (answer,) = parse_lines(['{"id": 1, "text": "hi"}'])
+    assert "no dialect" in answer["error"]
 
 
 json_values = st.recursive(

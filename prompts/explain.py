@@ -1,0 +1,318 @@
+"""A prompt taken apart for people: who wrote each part, where it came from, which tokens it takes."""
+
+import json
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from arriero.prompts.dialect import Dialect
+from arriero.prompts.errors import ArrieroError, InvalidMessage
+from arriero.prompts.jsonl import UnreadableLine, read_objects, render_line
+from arriero.prompts.messages import Message, TextPart
+from arriero.prompts.prompt import Prompt, Segment, SegmentKind
+from arriero.prompts.template import HEADERS, json_text
+from arriero.prompts.tokens import Tokenizer
+from arriero.prompts.visible import visible
+
+TEMPLATE = "template"
+"""Origin of what the dialect's template wrote."""
+
+OPTIONS = "options"
+"""Origin of content that came from neither a message nor a tool: a date, names of built-in tools, categories."""
+
+_OPENERS = frozenset({"<|start_header_id|>", "<|header_start|>", "<s>"})
+_ROLES = {str(on_wire): role for role, on_wire in HEADERS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A segment of a prompt.
+
+    Args:
+        text: Its text.
+        kind: Its kind.
+        origin: `template`, `message N`, `tool NAME` or `options`.
+        ids: Its tokens; one that reaches into the next piece counts where it begins. None without a tokenizer.
+    """
+
+    text: str
+    kind: SegmentKind
+    origin: str
+    ids: tuple[int, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What stands under one header.
+
+    Args:
+        role: The role in the header; empty in dialects without headers.
+        message: Index of the message that it writes; None for one that the template added, or that holds several.
+        pieces: Its pieces, the header's among them.
+    """
+
+    role: str
+    message: int | None
+    pieces: tuple[Piece, ...]
+
+    @property
+    def count(self) -> int | None:
+        """How many tokens it takes; None without a tokenizer."""
+        return _count(self.pieces)
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A prompt, block by block."""
+
+    blocks: tuple[Block, ...]
+
+    @property
+    def count(self) -> int | None:
+        """How many tokens the prompt takes; None without a tokenizer."""
+        return _count([piece for block in self.blocks for piece in block.pieces])
+
+    @property
+    def by_origin(self) -> dict[str, int]:
+        """Tokens by origin, or characters without a tokenizer, in the order of first appearance."""
+        sizes: dict[str, int] = {}
+        for piece in (piece for block in self.blocks for piece in block.pieces):
+            size = len(piece.text) if piece.ids is None else len(piece.ids)
+            sizes[piece.origin] = sizes.get(piece.origin, 0) + size
+        return sizes
+
+
+def explain(prompt: Prompt, tokenizer: Tokenizer | None = None) -> Explanation:
+    """Take a prompt apart.
+
+    Where content came from is told by comparing it with the messages and the tools of `prompt.conversation`.
+
+    Args:
+        prompt: The prompt.
+        tokenizer: Gives the tokens too.
+
+    Returns:
+        Its blocks.
+
+    Raises:
+        VocabularyMismatch: The tokenizer has no id for a special token of the prompt.
+
+    Example:
+        >>> from arriero.prompts.dialect import Dialect
+        >>> prompt = Dialect.get("llama3.1").render([Message("user", "hello")])
+        >>> [(block.role, block.message) for block in explain(prompt).blocks]
+        [('system', None), ('user', 0), ('assistant', None)]
+        >>> [piece.text for piece in explain(prompt).blocks[1].pieces if piece.origin == "message 0"]
+        ['hello']
+    """
+    ids = None if tokenizer is None else _ids(prompt.segments, tokenizer)
+    sources = _Sources(prompt)
+    blocks, after = [], 0
+    for places in _blocks(prompt.segments):
+        segments = [prompt.segments[at] for at in places]
+        role = _role(segments)
+        message = sources.message(role, segments, after)
+        after = after if message is None else message + 1
+        pieces = (
+            Piece(
+                segment.text,
+                segment.kind,
+                sources.origin(segment.text, role, message) if segment.kind == "content" else TEMPLATE,
+                None if ids is None else tuple(ids[at]),
+            )
+            for at, segment in zip(places, segments, strict=True)
+        )
+        blocks.append(Block(role, message, tuple(pieces)))
+    return Explanation(tuple(blocks))
+
+
+def explain_lines(
+    lines: Iterable[str | bytes], dialect: Dialect | None = None, tokenizer: Tokenizer | None = None
+) -> Iterator[tuple[str, Explanation | ArrieroError]]:
+    """Explain the conversations of JSON lines.
+
+    Args:
+        lines: The lines that `render_lines` takes.
+        dialect: The dialect of those that name none.
+        tokenizer: Gives the tokens too.
+
+    Yields:
+        A title, and the explanation, or why there is none.
+
+    Example:
+        >>> line = '{"id": "greeting", "dialect": "llama3.1", "messages": [{"role": "user", "content": "hello"}]}'
+        >>> ((title, explanation),) = explain_lines([line])
+        >>> title, [block.role for block in explanation.blocks]
+        ('greeting', ['system', 'user', 'assistant'])
+    """
+    for number, raw in enumerate(read_objects(lines), 1):
+        title = str(raw.get("id") or number)
+        if "error" in raw:
+            yield title, UnreadableLine(raw["error"])
+            continue
+        try:
+            prompt = render_line(raw, dialect).prompt
+            if prompt is None:
+                raise UnreadableLine(f"{raw.get('format')} gives no prompt: name a format or a dialect that does")
+            yield title, explain(prompt, tokenizer)
+        except ArrieroError as error:
+            yield title, error
+
+
+def explanation_page(explanations: Mapping[str, Explanation]) -> str:
+    """Explanations as one HTML page that needs nothing else: no script, no font, no picture.
+
+    Args:
+        explanations: Explanations by title.
+
+    Returns:
+        The page.
+
+    Example:
+        >>> from arriero.prompts.dialect import Dialect
+        >>> prompt = Dialect.get("llama3.1").render([Message("user", "<b>hello")])
+        >>> "&lt;b&gt;hello" in explanation_page({"Hello": explain(prompt)})
+        True
+    """
+    return _page().render(explanations=explanations)
+
+
+class _Sources:
+    """The texts that messages and tools may have in a prompt."""
+
+    def __init__(self, prompt: Prompt) -> None:
+        conversation = prompt.conversation
+        self._messages = () if conversation is None else conversation.messages
+        self._texts = [frozenset(text.strip() for text in _message_texts(message)) for message in self._messages]
+        self._tools: dict[str, str] = {}
+        for tool in () if conversation is None else conversation.tools:
+            body = tool.get("function", tool)
+            name = str(body.get("name"))
+            self._tools |= {text.strip(): name for text in _tool_texts(tool, body)}
+
+    def message(self, role: str, segments: Sequence[Segment], after: int) -> int | None:
+        """The message that a block writes, looked for from one on."""
+        contents = [segment.text.strip() for segment in segments if segment.kind == "content"] or [""]
+        later = [at for at in range(after, len(self._messages)) if self._messages[at].role == _ROLES.get(role)]
+        found = next((at for at in later if self._texts[at].intersection(contents)), None)
+        # A call may be written as no text that is known here, as may a tool's result: then the order tells.
+        by_order = later[0] if later and role in ("assistant", "ipython") else None
+        return by_order if found is None else found
+
+    def origin(self, text: str, role: str, message: int | None) -> str:
+        """Where a text of a block came from."""
+        text = text.strip()
+        matching = [at for at, texts in enumerate(self._texts) if text in texts]
+        if message in matching or (message is not None and _ROLES.get(role) in ("assistant", "tool")):
+            return f"message {message}"
+        if (tool := self._tools.get(text) or self._declared(text)) is not None:
+            return f"tool {tool}"
+        return f"message {matching[0]}" if matching else OPTIONS
+
+    def _declared(self, text: str) -> str | None:
+        # templates differ in how they write a declaration; its name is the same in all
+        if not self._tools or text[:1] not in ("{", "["):
+            return None
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            return None
+        names = [_declared_name(one) for one in (value if isinstance(value, list) else [value])]
+        known = [name for name in names if name in self._tools]
+        return ", ".join(known) if known and len(known) == len(names) else None
+
+
+def _message_texts(message: Message) -> Iterator[str]:
+    content = message.content
+    if isinstance(content, str):
+        yield content
+    if isinstance(content, tuple):
+        yield from (part.text for part in content if isinstance(part, TextPart))
+    elif message.role == "tool":
+        yield from (_json(content), _json({"output": content}), str(content))
+    for call in message.tool_calls:
+        yield call.name
+
+
+def _tool_texts(tool: Mapping[str, Any], body: Mapping[str, Any]) -> Iterator[str]:
+    yield from (_json(one, indent) for one in (tool, body) for indent in (None, 2, 4))
+    yield from (str(body.get("name")), str(body.get("description")), _json(body.get("parameters")))
+
+
+def _declared_name(value: Any) -> str:
+    body = value.get("function", value) if isinstance(value, Mapping) else None
+    return str(body.get("name")) if isinstance(body, Mapping) else ""
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    try:
+        return json_text(value, indent)
+    except InvalidMessage:
+        return ""
+
+
+def _blocks(segments: Sequence[Segment]) -> list[list[int]]:
+    blocks: list[list[int]] = [[]]
+    opened = False
+    for at, segment in enumerate(segments):
+        if segment.kind == "special" and segment.text in _OPENERS:
+            if opened:  # what stands before the first header belongs to it
+                blocks.append([])
+            opened = True
+        blocks[-1].append(at)
+    return [block for block in blocks if block]
+
+
+def _role(segments: Sequence[Segment]) -> str:
+    for opener, name in pairwise(segments):
+        if opener.kind == "special" and opener.text in _OPENERS and name.text in _ROLES:
+            return name.text
+    return ""
+
+
+def _ids(segments: Sequence[Segment], tokenizer: Tokenizer) -> list[list[int]]:
+    """The ids of `Prompt.encode`, each with the segment in which its text begins."""
+    found: list[list[int]] = [[] for _ in segments]
+    run: list[int] = []
+
+    def close() -> None:
+        ends = list(accumulate(len(segments[at].text) for at in run))
+        for id_, start in tokenizer.spans("".join(segments[at].text for at in run)):
+            found[run[min(bisect_right(ends, start), len(run) - 1)]].append(id_)
+        run.clear()
+
+    for at, segment in enumerate(segments):
+        if segment.kind == "special" or segment.apart:
+            close()
+        if segment.kind == "special":
+            found[at].append(tokenizer.special_id(segment.text))
+            continue
+        run.append(at)
+        if segment.apart:
+            close()
+    close()
+    return found
+
+
+def _count(pieces: Sequence[Piece]) -> int | None:
+    known = [len(piece.ids) for piece in pieces if piece.ids is not None]
+    return sum(known) if known else None
+
+
+@lru_cache
+def _page() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["visible"] = visible
+    return environment.get_template("explain.html.jinja")
