@@ -29,6 +29,7 @@ class ChatWriter:
             system message only where there is no picture; `never pictured`, which has no place for both.
         parts_with_tools: Whether parts in the user message that carries tools are written as parts; else as Python
             prints the list of them, which loses the pictures (FORMATS.md section 4).
+        own_system_text: Whether it writes a system text of its own where tools come without one.
     """
 
     template: str
@@ -38,27 +39,20 @@ class ChatWriter:
     tools_in_user_message: bool | None = True
     system_block: Literal["always", "given", "unless pictured", "never pictured"] = "always"
     parts_with_tools: Literal["written", "printed"] = "printed"
+    own_system_text: bool = False
 
     def conversation(self, messages: Sequence[Message], tools: Tools, options: RenderOptions) -> Prompt:
         """The prompt for a whole conversation."""
         check_order(messages)
         check_tools(tools)
-        builtin_tools = self._builtin_tools(options)
         if tools and not self.abilities.tools:
             raise InvalidMessage("this format knows no tools: leave them out, or use a later dialect")
+        builtin_tools = self._builtin_tools(options)
         said = adapt(opened(messages, options), self.abilities, builtin_tools or (), repair=options.repair)
-        pictured = any(_pictured(message) for message in said)
-        given = bool(said) and said[0].role == "system"
-        system = said.pop(0) if given else Message("system")
         declared = tools if self.abilities.tools and (tools or options.announce_empty_tools) else None
-        first_user = self._carrier(said, options) if declared is not None else None
         variables = {
             "opening": True,
-            "system": system,
-            "system_given": given,
-            "system_block": self._has_system_block(system if given else None, pictured, options.repair)
-            or (options.repair and declared is not None and first_user is None),
-            "first_user": first_user,
+            **self._head(said, declared, options),
             "tools": declared,
             "messages": said,
             "builtin_tools": builtin_tools,
@@ -89,10 +83,26 @@ class ChatWriter:
         date = self.fixed_date if options.date_string is None else options.date_string
         return today() if date is None else date
 
+    def _head(self, said: list[Message], declared: Tools | None, options: RenderOptions) -> dict[str, Any]:
+        """Takes out the messages that the template writes in its own way, and says how."""
+        pictured = any(_pictured(message) for message in said)
+        system = said.pop(0) if said and said[0].role == "system" else None
+        first_user = self._carrier(said, options) if declared is not None else None
+        if pictured and not options.repair:
+            self._check_pictured(system, declared)
+        saved = options.repair and declared is not None and first_user is None
+        return {
+            "system": system or Message("system"),
+            "system_given": system is not None,
+            "system_block": saved or self._has_system_block(system, pictured, options.repair),
+            "first_user": first_user,
+        }
+
     def _carrier(self, said: list[Message], options: RenderOptions) -> Message | None:
         """Takes out the user message that the tools are written into, where they are written into one."""
-        place = self.tools_in_user_message
-        chosen = place if options.tools_in_user_message is None or place is None else options.tools_in_user_message
+        chosen = self.tools_in_user_message
+        if chosen is not None and options.tools_in_user_message is not None:
+            chosen = options.tools_in_user_message
         if not chosen:
             return None
         if not said or said[0].role != "user":
@@ -108,18 +118,20 @@ class ChatWriter:
         return first
 
     def _has_system_block(self, system: Message | None, pictured: bool, repair: bool) -> bool:
-        if self.system_block == "always":
-            return True
-        if self.system_block == "given" or not pictured:
-            return system is not None or self.system_block != "given"
-        if self.system_block == "unless pictured" or repair:
-            return system is not None
+        if self.system_block == "always" or system is None:
+            return self.system_block == "always" or (self.system_block != "given" and not pictured)
+        return self.system_block != "never pictured" or repair or not pictured
+
+    def _check_pictured(self, system: Message | None, declared: Tools | None) -> None:
+        if self.system_block != "never pictured":
+            return
         if system is not None and str(system.content).strip():
-            raise InvalidMessage(
-                "this template takes no system message beside a picture: leave one of them out, or set repair=True",
-                index=0,
-            )
-        return False
+            problem = "no system message beside a picture: leave one of them out"
+        elif declared is not None and self.own_system_text:
+            problem = "no tools beside a picture: leave one of them out"
+        else:
+            return
+        raise InvalidMessage(f"this template takes {problem}, or set repair=True", index=0)
 
 
 def opened(messages: Sequence[Message], options: RenderOptions) -> Sequence[Message]:

@@ -7,9 +7,6 @@ from typing import Any
 
 import pytest
 
-from arriero.prompts.messages import Message
-from arriero.prompts.options import RenderOptions
-
 DATA = Path(__file__).resolve().parent.parent / "data"
 
 
@@ -19,10 +16,10 @@ def _lines(name: str) -> tuple[dict[str, Any], ...]:
         return tuple(json.loads(line) for line in file)
 
 
-def rendered(*formats: str) -> list[Any]:
-    """Render vectors of these formats, as parameters named by their ids."""
+def rendered(*prefixes: str) -> list[Any]:
+    """Render vectors of the formats that begin so, as parameters named by their ids."""
     lines = _lines("render_vectors.jsonl")
-    return [pytest.param(line, id=line["id"]) for line in lines if line["format"] in formats]
+    return [pytest.param(line, id=line["id"]) for line in lines if line["format"].startswith(prefixes)]
 
 
 def parsed(*dialects: str, level: str = "must") -> list[Any]:
@@ -31,14 +28,3 @@ def parsed(*dialects: str, level: str = "must") -> list[Any]:
     return [
         pytest.param(line, id=line["id"]) for line in lines if line["dialect"] in dialects and line["level"] == level
     ]
-
-
-def conversation(vector: dict[str, Any]) -> tuple[list[Message], list[dict[str, Any]], RenderOptions]:
-    """What a render vector is rendered from."""
-    given = vector["input"]
-    options = dict(given["options"])
-    tools = options.pop("custom_tools", given["tools"])
-    if options.get("builtin_tools") is not None:
-        options["builtin_tools"] = tuple(options["builtin_tools"])
-    messages = [Message.from_dict(message, index=index) for index, message in enumerate(given["messages"])]
-    return messages, tools or [], RenderOptions(announce_empty_tools=tools == [], **options)
