@@ -1,0 +1,73 @@
+"""Free text that no parser here can take for a call."""
+
+from collections.abc import Iterable, Sequence
+
+from arriero.prompts.grammar.ebnf import EVERY, Rules, charset, literal, one_of, without
+
+_CALL_MARKS = ("<|", "<function", '"parameters"', '"arguments"', "\\u00")
+"""What is in every call as JSON or as a function tag, whatever it calls; keys can be spelled with escapes too."""
+
+_SPACES = charset(" \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000", (0x2000, 0x200A))
+_BLANK = "[ \\t\\n\\r]"
+_AFTER_NAME = ("(", " (", "\t(", "\n(", "\r(", "  (", ".call")
+
+
+def prose(rules: Rules, names: Sequence[str]) -> str:
+    """Any text but one that could be read as a call: none at all, too.
+
+    Kept out are special tokens, what marks a call in any syntax, an offered tool's name where it would be called or
+    stands in quotes, and `[name(` at the beginning.
+
+    Args:
+        rules: Where named rules go.
+        names: Names of the offered tools.
+
+    Returns:
+        The expression.
+    """
+    banned = [*_CALL_MARKS, *(f"{quote}{name}{quote}" for name in names for quote in "\"'")]
+    banned += [name + after for name in names for after in _AFTER_NAME]
+    begun = _begun(rules, banned, banned)
+    opened = rules.add("bracket", _bracket()) + " " + rules.add("prose", _free(banned))
+    return rules.add("said", f'{_BLANK}* ("" | {begun} | "[" {opened})')
+
+
+def code(rules: Rules, names: Sequence[str]) -> str:
+    """Source code that is no call as a whole: at least one character.
+
+    Args:
+        rules: Where named rules go.
+        names: Names of the offered tools, with none of which the code begins as a call.
+
+    Returns:
+        The expression.
+    """
+    calls = [name + after for name in names for after in _AFTER_NAME]
+    return rules.add("code", _begun(rules, ["<|"], [*calls, "<function"]))
+
+
+def _begun(rules: Rules, anywhere: Sequence[str], at_start: Sequence[str]) -> str:
+    """Text that begins with a visible character, but neither with a bracket or brace nor with a banned text.
+
+    The automaton for banned texts begins after the first character, so the rest of a banned text that begins with it
+    is banned as well: anywhere, which costs texts that begin so a little more than need be.
+    """
+    heads = dict.fromkeys(text[0] for text in at_start)
+    ordinary = without(without(EVERY, _SPACES), charset("".join(heads), "[\x00"))
+    choices = [f"{one_of(ordinary)} {rules.add('prose', _free(anywhere))}"]
+    for head in heads:
+        rest = [text[1:] for text in at_start if text[0] == head]
+        choices.append(f"{literal(head)} {rules.add('prose', _free([*anywhere, *rest]))}")
+    return f"({' | '.join(choices)})"
+
+
+def _free(banned: Iterable[str]) -> str:
+    unique = dict.fromkeys(banned)
+    return f"TagDispatch(excludes=({', '.join(map(literal, unique))},))"
+
+
+def _bracket() -> str:
+    """What may follow a bracket at the beginning: anything but a name and a parenthesis."""
+    word = one_of(without(without(EVERY, _SPACES), charset("\x00()[]{}<>\"'`\\,:;=")))
+    other = one_of(charset("[]{}>\"',:;=`)"))
+    return f"{_BLANK}* ({word}+ {_BLANK}*)* {other}"
