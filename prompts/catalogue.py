@@ -104,7 +104,23 @@ DIALECTS: Mapping[tuple[str, str], Dialect] = MappingProxyType(
                 "<|eot|>",
                 "meta",
             ),
+            Dialect("llama-guard-1", GuardWriter("llama-guard-1"), _LLAMA2_ENDS, "</s>"),
+            Dialect("llama-guard-1", GuardWriter("llama-guard-1", "cookbook"), _LLAMA2_ENDS, "</s>", "cookbook"),
+            Dialect("llama-guard-2", GuardWriter("llama-guard-2"), _LLAMA30_ENDS),
+            Dialect("llama-guard-2", GuardWriter("llama-guard-2", "cookbook"), _LLAMA30_ENDS, source="cookbook"),
             Dialect("llama-guard-3-8b", GuardWriter("llama-guard-3-8b"), _LLAMA3_ENDS),
+            Dialect("llama-guard-3-8b", GuardWriter("llama-guard-3-8b", "cookbook"), _LLAMA3_ENDS, source="cookbook"),
+            Dialect("llama-guard-3-8b", GuardWriter("llama-guard-3-8b", "stack"), _LLAMA3_ENDS, source="stack"),
+            Dialect("llama-guard-3-1b", GuardWriter("llama-guard-3-1b"), _LLAMA3_ENDS),
+            Dialect("llama-guard-3-1b", GuardWriter("llama-guard-3-1b", "stack"), _LLAMA3_ENDS, source="stack"),
+            Dialect("llama-guard-3-11b-vision", GuardWriter("llama-guard-3-11b-vision"), _LLAMA3_ENDS),
+            Dialect(
+                "llama-guard-3-11b-vision",
+                GuardWriter("llama-guard-3-11b-vision", "stack"),
+                _LLAMA3_ENDS,
+                source="stack",
+            ),
+            Dialect("llama-guard-4", GuardWriter("llama-guard-4"), CallFormat(_LLAMA4_CALLS.ends), "<|eot|>"),
         )
     }
 )

@@ -2,15 +2,28 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 
 from arriero.prompts.code_result import format_code_result
+from arriero.prompts.dates import in_full
 from arriero.prompts.dialect import Dialect
 from arriero.prompts.errors import InvalidMessage
+from arriero.prompts.guard import CATEGORIES, GuardVersion, guard_question, render_guard
+from arriero.prompts.images import image_runs, patches_per_tile
 from arriero.prompts.messages import Message
-from arriero.prompts.options import RenderOptions
+from arriero.prompts.options import RenderOptions, ToolFormat
 from arriero.prompts.prompt import Prompt
+from arriero.prompts.writers.meta import render_completion
+from arriero.prompts.writers.meta_tools import (
+    Placement,
+    builtin_block,
+    date_block,
+    declare,
+    place_tools,
+    read_definition,
+)
 
 _OPTIONS: Mapping[str, type] = {
     "builtin_tools": list,
@@ -18,10 +31,19 @@ _OPTIONS: Mapping[str, type] = {
     "tools_in_user_message": bool,
     "add_generation_prompt": bool,
     "continue_final_message": bool,
+    "tool_format": str,
     "repair": bool,
 }
 _IGNORED = frozenset({"categories", "custom_tools", "excluded_category_keys"})
 """Names that published templates take and that are no option of ours; `custom_tools` is another name for the tools."""
+
+
+_PLACEMENTS: Mapping[str, Placement] = {"3.1": "llama3.1", "3.2-vision": "llama3.1", "4": "llama4"}
+_GENERATORS: Mapping[str, str] = {
+    "JsonCustomToolGenerator": "json",
+    "FunctionTagCustomToolGenerator": "function-tag",
+    "PythonListCustomToolGenerator": "python-list-2025-02",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +148,14 @@ def read_options(given: Mapping[str, Any], *, announce: bool = False) -> RenderO
     """
     chosen: dict[str, Any] = {}
     for name, value in given.items():
-        if name in _IGNORED or (value is None and name in ("builtin_tools", "date_string")):
+        if name in _IGNORED or (value is None and name in ("builtin_tools", "date_string", "tool_format")):
             continue
         if name not in _OPTIONS:
             raise InvalidMessage(f"unknown option {name!r}; known: {', '.join(_OPTIONS)}")
         if not isinstance(value, _OPTIONS[name]):
             raise InvalidMessage(f"option {name!r} must be a {_OPTIONS[name].__name__}, not {type(value).__name__}")
+        if name == "tool_format" and value not in get_args(ToolFormat):
+            raise InvalidMessage(f"unknown tool format {value!r}; known: {', '.join(get_args(ToolFormat))}")
         chosen[name] = tuple(value) if isinstance(value, list) else value
     return RenderOptions(announce_empty_tools=announce, **chosen)
 
@@ -153,19 +177,82 @@ def prompts_of(dialect: Dialect) -> Format:
     return Format(make, dialect)
 
 
-def _judgement(dialect: Dialect) -> Format:
-    def make(given: Mapping[str, Any]) -> Rendered:
-        # Published templates of guards heed neither tools nor options.
-        prompt = dialect.render(read_conversation({"messages": given.get("messages")})[0])
-        return Rendered(text=prompt.text, prompt=prompt)
-
-    return Format(make, dialect)
-
-
 def _code_result(given: Mapping[str, Any]) -> Rendered:
     failed = given.get("status") in ("failure", "failed")
     text = format_code_result(failed=failed, stdout=given.get("stdout") or "", stderr=given.get("stderr") or "")
     return Rendered(text=text)
+
+
+def _completion(given: Mapping[str, Any]) -> Rendered:
+    message = Message.from_dict({"role": "user", "content": given.get("content")})
+    prompt = render_completion(message.content)
+    return Rendered(text=prompt.text, prompt=prompt)
+
+
+def _picture(given: Mapping[str, Any]) -> Rendered:
+    measures = {name: given[name] for name in ("tile", "patch", "pixel_shuffle_ratio") if name in given}
+    runs = image_runs(given.get("tiles_high", 1), given.get("tiles_wide", 1), patches=patches_per_tile(**measures))
+    return Rendered(runs=runs, token_count=sum(count for _, count in runs))
+
+
+def _stack_messages(given: Mapping[str, Any]) -> Rendered:
+    messages, tools, _ = read_conversation({**given, "options": {}})
+    options = given.get("options") or {}
+    form = options.get("tool_format")
+    # A vector says beside its input for which model it is; without that, the form of calls tells most.
+    generation = given.get("generation") or ("3.2" if form == "python_list" else "3.1")
+    placed = place_tools(
+        messages,
+        tools,
+        placement=_PLACEMENTS.get(generation, "llama3.2"),
+        builtin_tools=given.get("builtin_tools") or (),
+        tool_format=form,
+        tool_choice=options.get("tool_choice") or "auto",
+        system_message_behavior=options.get("system_message_behavior") or "append",
+        date=in_full(_day(options.get("today"))),
+    )
+    added = placed[: len(placed) - len(messages) + (messages[0].role == "system")]
+    kept = given["messages"][messages[0].role == "system" :]
+    return Rendered(messages=(*({"role": message.role, "content": message.content} for message in added), *kept))
+
+
+def _day(text: Any) -> date:
+    try:
+        return date.today() if text is None else date.fromisoformat(text)
+    except (TypeError, ValueError):
+        raise InvalidMessage(f"no date: {text!r}; write it as 2024-09-21") from None
+
+
+def _system_prompt(given: Mapping[str, Any]) -> Rendered:
+    generator = given.get("generator")
+    if generator == "SystemDefaultGenerator":
+        return Rendered(text=date_block(in_full(_day(given.get("today")))))
+    if generator == "BuiltinToolGenerator":
+        return Rendered(text=builtin_block(given.get("builtin_tools") or ()))
+    if generator not in _GENERATORS:
+        raise InvalidMessage(f"unknown generator {generator!r}; known: {', '.join(_GENERATORS)}")
+    tools = [read_definition(definition) for definition in given.get("tool_definitions") or ()]
+    return Rendered(text=declare(_GENERATORS[generator], tools, given.get("system_prompt")))
+
+
+def _judgement(version: GuardVersion) -> Format:
+    def make(given: Mapping[str, Any]) -> Rendered:
+        options = given.get("options") or {}
+        prompt = render_guard(
+            read_conversation({"messages": given.get("messages")})[0],
+            version=version,
+            categories=options.get("categories"),
+            excluded=options.get("excluded_category_keys") or (),
+            as_published=True,
+        )
+        return Rendered(text=prompt.text, prompt=prompt)
+
+    return Format(make, Dialect.get(version))
+
+
+def _stack_question(given: Mapping[str, Any]) -> Rendered:
+    messages = read_conversation({"messages": given.get("messages")})[0]
+    return Rendered(text=guard_question(messages, excluded=(given.get("options") or {}).get("excluded") or ()))
 
 
 FORMATS: Mapping[str, Format] = MappingProxyType(
@@ -183,8 +270,19 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         "vllm-llama3.2_pythonic": prompts_of(Dialect.get("llama3.2", "llama3.2_pythonic")),
         "vllm-llama4_json": prompts_of(Dialect.get("llama4", "llama4_json")),
         "vllm-llama4_pythonic": prompts_of(Dialect.get("llama4", "llama4_pythonic")),
-        "hf-llama-guard-3-8b": _judgement(Dialect.get("llama-guard-3-8b")),
+        "meta-llama3": prompts_of(Dialect.get("llama3.2-vision", "meta")),
+        "meta-llama3-2025-02": prompts_of(Dialect.get("llama3.2-vision", "meta-2025-02")),
+        "meta-llama4": prompts_of(Dialect.get("llama4", "meta")),
+        "meta-llama3-base": Format(_completion),
+        "meta-llama4-image": Format(_picture),
+        "meta-stack-messages": Format(_stack_messages),
+        "meta-system-prompt": Format(_system_prompt),
         "meta-tool-response": Format(_code_result),
+        **{f"hf-{version}": _judgement(version) for version in CATEGORIES},
+        "meta-guard-cookbook-1": prompts_of(Dialect.get("llama-guard-1", "cookbook")),
+        "meta-guard-cookbook-2": prompts_of(Dialect.get("llama-guard-2", "cookbook")),
+        "meta-guard-cookbook-3": prompts_of(Dialect.get("llama-guard-3-8b", "cookbook")),
+        "meta-guard-stack-usermessage": Format(_stack_question),
     }
 )
 """Formats by the name in a vector's `format`."""

@@ -133,6 +133,8 @@ def render_line(raw: Mapping[str, Any], dialect: Dialect | None = None) -> Rende
         'completed\n[stdout]42[/stdout]'
     """
     given = _field(raw, "input", dict) if "input" in raw else raw
+    if "generation" in raw:
+        given = {"generation": raw["generation"], **given}
     return _format(raw, dialect).render(given)
 
 

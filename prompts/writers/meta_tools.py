@@ -15,13 +15,18 @@ from arriero.prompts.messages import Message, TextPart
 from arriero.prompts.options import ToolFormat
 from arriero.prompts.template import json_text, render
 
-Placement = Literal["llama3.1", "llama3.2", "llama4"]
-"""Ways to place tools: Llama 3.1 and 3.2 vision in a user message, 3.2 and 3.3 in the system block, 4 there in other
-words."""
+Placement = Literal["llama3.1", "llama3.2", "llama3.2-2025-02", "llama4"]
+"""Ways to place tools: Llama 3.1 and 3.2 vision in a user message, 3.2 and 3.3 in the system block, these in February
+2025 and 4 there in other words."""
 
 SystemMessageBehavior = Literal["append", "replace"]
 """Whether the caller's system text follows the pythonic tool preamble or stands in its place."""
 
+_WORDS: Mapping[str, str] = {
+    "llama3.2": "python-list",
+    "llama3.2-2025-02": "python-list-2025-02",
+    "llama4": "python-list-llama4",
+}
 _PLACEHOLDER = re.compile(r"\{\{\s*function_description\s*\}\}")
 _HTML_SAFE = {ord(character): f"\\u{ord(character):04x}" for character in "<>&'"}
 
@@ -259,8 +264,7 @@ def _pythonic_block(
 ) -> str:
     if tool_format not in (None, "python_list"):
         raise InvalidMessage(f"Meta's stack declares no {tool_format} tools for this model: use python_list")
-    words = "python-list-llama4" if placement == "llama4" else "python-list"
-    return f"{declare(words, tools, override or None)}\n"
+    return f"{declare(_WORDS[placement], tools, override or None)}\n"
 
 
 def _tool_choice_text(choice: str) -> str:
