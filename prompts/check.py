@@ -158,7 +158,8 @@ def _run(
     vocabularies: Vocabularies,
 ) -> Checked:
     tags = raw.get("tags")
-    differences, not_compared = [], []
+    differences: list[Difference] = []
+    not_compared: list[str] = []
     if "error" in raw and raw["id"] is None:
         differences = [Difference("line", "a vector", str(raw["error"]))]
     else:
