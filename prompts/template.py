@@ -6,6 +6,7 @@ between two lone surrogates, which no valid Unicode text contains, so the render
 """
 
 import json
+import marshal
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -106,6 +107,20 @@ def result(value: Any) -> Markup:
 def declaration(tool: Mapping[str, Any]) -> Markup:
     """A tool's declaration: JSON with indent 4."""
     try:
+        key = marshal.dumps(tool, 2)
+    except ValueError:  # it holds something else than plain values
+        return _declaration(tool)
+    return _known_declaration(key)
+
+
+@lru_cache(maxsize=1024)
+def _known_declaration(key: bytes) -> Markup:
+    # The same tools are declared in every prompt, and indented JSON is what takes longest in one.
+    return _declaration(marshal.loads(key))
+
+
+def _declaration(tool: Mapping[str, Any]) -> Markup:
+    try:
         return content(json_text(tool, indent=4))
     except InvalidMessage as error:
         body = tool.get("function", tool)
@@ -145,9 +160,23 @@ def _is_code(call: Any) -> bool:
     return call.name == "code_interpreter" and list(call.arguments) == ["code"]
 
 
+class _Environment(ImmutableSandboxedEnvironment):
+    """A sandbox that remembers its judgements, which hang on the type and the name alone."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._judged: dict[tuple[type, str], bool] = {}
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        known = self._judged.get((type(obj), attr))
+        if known is None:
+            known = self._judged[type(obj), attr] = super().is_safe_attribute(obj, attr, value)
+        return known
+
+
 @lru_cache
 def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(
+    environment = _Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         finalize=_marked_only,
