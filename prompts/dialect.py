@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from arriero.prompts.budget import Conversation
+from arriero.prompts.calls.forms import SYNTAXES, CallFormat, Syntax
+from arriero.prompts.calls.offers import Tool
 from arriero.prompts.detection import detect
 from arriero.prompts.errors import UnknownDialect
+from arriero.prompts.events import Parsed
 from arriero.prompts.messages import Message
 from arriero.prompts.options import DEFAULT_OPTIONS, RenderOptions
-from arriero.prompts.parser import CallFormat, Parsed, Parser
+from arriero.prompts.parser import Parser
 from arriero.prompts.prompt import Prompt
 from arriero.prompts.tokens import Tokenizer
 from arriero.prompts.writers.writer import Writer
@@ -143,37 +146,53 @@ class Dialect:
         """
         return self.writer.delta(messages, options)
 
-    def parser(self, tools: Sequence[str] | None = None, tokenizer: Tokenizer | None = None) -> Parser:
+    def parser(
+        self,
+        tools: Sequence[Tool] | None = None,
+        tokenizer: Tokenizer | None = None,
+        *,
+        syntax: Syntax = "auto",
+        repair: bool = True,
+    ) -> Parser:
         """A parser for one message of the model, fed piece by piece.
 
         Args:
-            tools: Names of the offered tools; None when they are not known.
+            tools: The offered tools: names, or declarations, by whose schemas arguments are coerced. None when they
+                are not known.
             tokenizer: The model's tokenizer, to read ids.
+            syntax: How the calls are written, whatever the dialect; `"auto"` for all that the dialect writes.
+            repair: Also read what is not written as documented, where it has one meaning and calls only offered
+                tools (FORMATS.md sections 5 and 10). Each repair is reported. False reads the documented forms only.
 
         Returns:
             The parser.
 
         Example:
             >>> parser = Dialect.get("llama3.1").parser()
-            >>> parser.feed('{"name": "now", "para'), parser.feed('meters": {}}')
-            ([], [])
-            >>> parser.feed("<|eot_id|>")
-            [CallParsed(call=ToolCall(name='now', arguments={}, id=''))]
+            >>> parser.feed('{"name": "now", "para')
+            []
+            >>> parser.feed('meters": {}}<|eot_id|>')[-2]
+            CallParsed(call=ToolCall(name='now', arguments={}, id=''), index=0)
         """
-        return Parser(self.calls, tools, tokenizer)
+        return Parser(self.calls if syntax == "auto" else SYNTAXES[syntax], tools, tokenizer, repair=repair)
 
     def parse(
         self,
         written: str | Sequence[int],
-        tools: Sequence[str] | None = None,
+        tools: Sequence[Tool] | None = None,
         tokenizer: Tokenizer | None = None,
+        *,
+        syntax: Syntax = "auto",
+        repair: bool = True,
     ) -> Parsed:
         """Read a whole message of the model.
 
         Args:
             written: Its text, special tokens spelled out, or its ids.
-            tools: Names of the offered tools; None when they are not known.
+            tools: As for `parser`.
             tokenizer: The model's tokenizer, to read ids.
+            syntax: As for `parser`.
+            repair: As for `parser`.
 
         Returns:
             What it says and which calls it makes.
@@ -185,7 +204,7 @@ class Dialect:
             >>> Dialect.get("llama3.1").parse("<|python_tag|>print(6 * 7)<|eom_id|>").tool_calls[0].arguments
             {'code': 'print(6 * 7)'}
         """
-        parser = self.parser(tools, tokenizer)
+        parser = self.parser(tools, tokenizer, syntax=syntax, repair=repair)
         if isinstance(written, str):
             parser.feed(written)
         else:

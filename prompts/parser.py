@@ -4,76 +4,46 @@ The result is the same however the text or the ids are cut into pieces, takes li
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
 
-from arriero.prompts.calls import CallSyntax, SyntaxFactory
+from arriero.prompts.calls.body import Body, Found, Item
+from arriero.prompts.calls.builtin import builtin_calls
+from arriero.prompts.calls.coercion import Coercion
+from arriero.prompts.calls.forms import CallFormat, End
+from arriero.prompts.calls.offers import Offers, Tool
+from arriero.prompts.calls.openings import Openings
+from arriero.prompts.calls.regions import Kind as RegionKind
+from arriero.prompts.calls.repair import NotACall, Repair, Repairs
 from arriero.prompts.errors import VocabularyMismatch
+from arriero.prompts.events import (
+    ArgumentsGrown,
+    CallOpened,
+    CallParsed,
+    CallWithdrawn,
+    Kind,
+    MessageEnded,
+    Parsed,
+    ParseEvent,
+    TextParsed,
+)
 from arriero.prompts.messages import ToolCall
 from arriero.prompts.tokens import Tokenizer
 
-End = Literal["end_of_turn", "end_of_message", "end_of_text", "none"]
-"""How a message ended; `none` when generation was cut."""
+__all__ = [
+    "ArgumentsGrown",
+    "CallFormat",
+    "CallOpened",
+    "CallParsed",
+    "CallWithdrawn",
+    "MessageEnded",
+    "ParseEvent",
+    "Parsed",
+    "Parser",
+    "TextParsed",
+]
 
-Kind = Literal["tool_calls", "stop", "length"]
-"""What a message is: calls, an answer, or something cut short."""
-
-
-@dataclass(frozen=True, slots=True)
-class TextParsed:
-    """Text that is part of the answer, and can be shown."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class CallParsed:
-    """A finished call."""
-
-    call: ToolCall
-
-
-ParseEvent = TextParsed | CallParsed
-
-
-@dataclass(frozen=True, slots=True)
-class Parsed:
-    """A whole message.
-
-    Args:
-        content: Its text.
-        tool_calls: Its calls, in the order written, those to unknown tools included.
-        end: How it ended.
-        kind: What it is.
-        unknown: The calls among `tool_calls` whose tool was not offered: report them, never dispatch them.
-        unshown: The end of `content` that no event has delivered, because generation was cut before it was clear
-            whether it is a call.
-    """
-
-    content: str
-    tool_calls: tuple[ToolCall, ...]
-    end: End
-    kind: Kind
-    unknown: tuple[ToolCall, ...] = ()
-    unshown: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class CallFormat:
-    """How a dialect writes calls.
-
-    Args:
-        ends: Special tokens that end a message, and what each means.
-        tag: Special token that opens code and tool calls; None where there is none.
-        tagged: What may stand after the tag, in order of precedence; anything else is code.
-        untagged: What may stand without a tag; anything else is text.
-    """
-
-    ends: Mapping[str, End]
-    tag: str | None = None
-    tagged: tuple[SyntaxFactory, ...] = ()
-    untagged: tuple[SyntaxFactory, ...] = ()
+_CONTINUED = frozenset(",;:([{<-+=*/")
+_BUILTIN_KINDS = frozenset({"bare", "builtin"})
 
 
 class Parser:
@@ -81,39 +51,49 @@ class Parser:
 
     Args:
         calls: How the dialect writes calls.
-        tools: Names of the offered tools; None when they are not known.
+        tools: The offered tools, as names or declarations; None when they are not known.
         tokenizer: Needed by `feed_ids`.
+        repair: Whether to read what is not written as documented, where it has one meaning.
 
     Example:
         >>> from arriero.prompts.dialect import Dialect
         >>> parser = Dialect.get("llama3.1").parser()
         >>> parser.feed("Hel"), parser.feed("lo<|eot"), parser.feed("_id|>")
-        ([TextParsed(text='Hel')], [TextParsed(text='lo')], [])
-        >>> parser.finish().end
-        'end_of_turn'
+        ([TextParsed(text='Hel')], [TextParsed(text='lo')], [MessageEnded(end='end_of_turn')])
+        >>> parser.finish().content
+        'Hello'
     """
 
     def __init__(
         self,
         calls: CallFormat,
-        tools: Collection[str] | None = None,
+        tools: Sequence[Tool] | None = None,
         tokenizer: Tokenizer | None = None,
+        *,
+        repair: bool = True,
     ) -> None:
         self._format = calls
-        self._tools = tools
+        self._offers = Offers.of(tools)
+        self._repair = repair
         self._tokenizer = tokenizer
         self._stream = tokenizer.stream() if tokenizer is not None else None
-        self._specials = (*calls.ends, calls.tag) if calls.tag is not None else tuple(calls.ends)
+        header = calls.header if calls.header is not None and repair else ()
+        tag = () if calls.tag is None else (calls.tag,)
+        self._specials = (*calls.ends, *tag, *calls.wraps, *header)
         self._tokens = self._special_ids()
         self._pattern = re.compile("|".join(re.escape(token) for token in self._specials))
         self._partial = ""
-        self._blank = True
-        self._syntaxes: list[CallSyntax] = self._started(calls.untagged)
-        self._tagged = False
+        self._header: list[str] | None = None
+        self._newlines = 0  # how many may still follow a header
+        self._untouched = True
+        self._body = self._started(calls.untagged, prose=repair)
+        self._tagged: list[tuple[Body, list[str]]] = []
         self._shown: list[str] = []
-        self._held: list[str] = []
+        self._calls: list[ToolCall] = []
+        self._repairs: list[Repair] = []
+        self._coercions: list[Coercion] = []
         self._end: End = "none"
-        self._calls: tuple[ToolCall, ...] = ()
+        self._parsed: Parsed | None = None
 
     def feed(self, text: str) -> list[ParseEvent]:
         """Read more text, in which special tokens are spelled out.
@@ -125,18 +105,19 @@ class Parser:
             What has become clear. After the first end token everything is ignored.
         """
         events: list[ParseEvent] = []
+        if self._over:
+            return events
         text = self._partial + text
         at = 0
         for found in self._pattern.finditer(text):
-            if self._end != "none":
-                break
             self._ordinary(text[at : found.start()], events)
             self._special(found.group(), events)
             at = found.end()
+            if self._over:
+                return events
         cut = len(text) - _partial_length(text, at, self._specials)
         self._partial = text[cut:]
-        if self._end == "none":
-            self._ordinary(text[at:cut], events)
+        self._ordinary(text[at:cut], events)
         return events
 
     def feed_ids(self, ids: Sequence[int]) -> list[ParseEvent]:
@@ -156,8 +137,8 @@ class Parser:
         events: list[ParseEvent] = []
         run: list[str] = []
         for id_ in ids:
-            if self._end != "none":
-                break
+            if self._over:
+                return events
             token = self._tokens.get(id_)
             if token is None:
                 run.append(self._stream.feed(id_))
@@ -166,7 +147,8 @@ class Parser:
             run.clear()
             self._stream.reset()
             self._special(token, events)
-        self._ordinary("".join(run), events)
+        if not self._over:
+            self._ordinary("".join(run), events)
         return events
 
     def finish(self) -> Parsed:
@@ -175,61 +157,170 @@ class Parser:
         Returns:
             All of it. Without an end token, unfinished calls and code are content, not calls.
         """
-        if self._end == "none":
-            self._read(self._partial)
-            self._partial = ""
-            self._calls = self._calls or self._finished_calls()
-            if self._calls:
-                self._held.clear()
-        unshown = "".join(self._held)
-        unknown = () if self._tools is None else tuple(call for call in self._calls if call.name not in self._tools)
-        kind: Kind = "tool_calls" if self._calls else "length" if self._end == "none" else "stop"
-        return Parsed("".join(self._shown) + unshown, self._calls, self._end, kind, unknown, unshown)
+        if self._parsed is None:
+            last: list[ParseEvent] = []
+            if not self._over:
+                partial, self._partial = self._partial, ""
+                self._ordinary(partial, last)
+                self._close("none", last)
+            content = "".join(self._shown)
+            unknown = tuple(call for call in self._calls if not self._offers.knows(call.name))
+            self._parsed = Parsed(
+                content=content,
+                tool_calls=tuple(self._calls),
+                end=self._end,
+                kind=self._kind(content),
+                unknown=unknown,
+                repairs=tuple(self._repairs),
+                coercions=tuple(self._coercions),
+                last=tuple(last),
+            )
+        return self._parsed
+
+    @property
+    def _over(self) -> bool:
+        return self._end != "none" or self._parsed is not None
+
+    def _kind(self, content: str) -> Kind:
+        if self._calls:
+            return "tool_calls"
+        if self._end != "none":
+            return "stop"
+        if self._tagged or self._body.cut:
+            return "length"
+        # A server may have taken the end token off. Text that stops in a word or after a comma was cut.
+        last = content.rstrip()[-1:]
+        whole = last != "" and not last.isalnum() and last not in _CONTINUED
+        return "stop" if whole or self._format.trimmed else "length"
 
     def _ordinary(self, text: str, events: list[ParseEvent]) -> None:
-        self._read(text)
-        if not self._syntaxes and not self._tagged:
-            self._show(events)
-
-    def _read(self, text: str) -> None:
-        if text:
-            self._held.append(text)
-            self._blank = self._blank and text.isspace()
-            self._syntaxes = [syntax for syntax in self._syntaxes if syntax.feed(text)]
+        if not text:
+            return
+        if self._header is not None:
+            self._header.append(text)
+            return
+        if self._newlines:
+            dropped = min(len(text) - len(text.lstrip("\n")), self._newlines)
+            text = text[dropped:]
+            self._newlines = 0 if text else self._newlines - dropped
+        if not text:
+            return
+        self._untouched = False
+        if self._tagged:
+            body, raw = self._tagged[-1]
+            raw.append(text)
+            body.feed(text)
+        else:
+            self._tell(self._body.feed(text), events)
 
     def _special(self, token: str, events: list[ParseEvent]) -> None:
-        if token != self._format.tag:
-            self._close(self._format.ends[token], events)
-        elif self._tagged or not self._blank:
-            self._ordinary(token, events)
+        form = self._format
+        if token in form.ends:
+            self._close(form.ends[token], events)
+        elif form.header is not None and token in form.header:
+            self._header_token(token, events)
+        elif self._header is not None:
+            self._header.append(token)
+        elif token in form.wraps:
+            self._untouched = False
+            if not self._tagged:
+                self._tell(self._body.pause(), events)
+        elif self._tagged or self._body.empty or self._repair:
+            self._open_tag(events)
         else:
-            self._tagged = True
-            self._held.clear()
-            self._syntaxes = self._started(self._format.tagged)
+            self._ordinary(token, events)
+
+    def _header_token(self, token: str, events: list[ParseEvent]) -> None:
+        start, end = self._format.header or ("", "")
+        if token == start and self._untouched and self._header is None:
+            self._header = [token]
+        elif token == end and self._header is not None:
+            self._header, self._newlines, self._untouched = None, 2, False
+            self._repairs.append(Repair("dropped the header of the message"))
+        else:
+            self._ordinary(token, events)
+
+    def _open_tag(self, events: list[ParseEvent]) -> None:
+        self._untouched = False
+        if not self._tagged:
+            self._tell(self._body.finish(ended=True), events)
+        self._tagged.append((self._started(self._format.tagged, prose=False), []))
 
     def _close(self, end: End, events: list[ParseEvent]) -> None:
-        self._calls = self._finished_calls()
-        code = "".join(self._held)
-        if not self._calls and self._tagged and code.strip():
-            self._calls = (ToolCall("code_interpreter", {"code": code}),)
-        self._end = end
-        if self._calls:
-            self._held.clear()
-            events.extend(CallParsed(call) for call in self._calls)
+        if self._header is not None:
+            header, self._header = "".join(self._header), None
+            self._ordinary(header, events)
+        if self._tagged:
+            self._close_tagged(end, events)
         else:
-            self._show(events)
+            self._tell(self._body.finish(ended=end != "none"), events)
+        self._end = end
+        events.append(MessageEnded(end))
 
-    def _show(self, events: list[ParseEvent]) -> None:
-        if text := "".join(self._held):
-            self._shown.append(text)
-            self._held.clear()
-            events.append(TextParsed(text))
+    def _close_tagged(self, end: End, events: list[ParseEvent]) -> None:
+        found = self._tagged_calls(end)
+        tag = self._format.tag or ""
+        code = tag.join("".join(raw) for _, raw in self._tagged)
+        beside_text = bool("".join(self._shown).strip())
+        if found:
+            if beside_text:
+                self._repairs.append(Repair("read a call beside text"))
+            self._tell(found, events)
+        elif end != "none" and code.strip() and (not beside_text or end == "end_of_message"):
+            call = ToolCall("code_interpreter", {"code": code})
+            repairs = (Repair("read a call beside text", (call.name,)),) if beside_text else ()
+            self._tell([Found((call,), code, True, repairs)], events)
+        else:
+            self._tell([tag + code if beside_text else code], events)
 
-    def _finished_calls(self) -> tuple[ToolCall, ...]:
-        return next((calls for syntax in self._syntaxes if (calls := syntax.finish())), ())
+    def _tagged_calls(self, end: End) -> list[Item]:
+        """The calls after tags, when there is nothing else."""
+        items: list[Item] = []
+        for body, raw in self._tagged:
+            ended = end != "none" or body is not self._tagged[-1][0]
+            found = body.finish(ended=ended)
+            if ended and "builtin" in self._format.tagged and (builtin := self._builtin("".join(raw))):
+                found = [builtin]
+            if not body.empty and not all(isinstance(item, Found) for item in found):
+                return []
+            items += [item for item in found if isinstance(item, Found)]
+        if len(items) > 1 and len(self._tagged) > 1:
+            if not self._repair:
+                return []
+            self._repairs.append(Repair("read calls with tags between them"))
+        return items
 
-    def _started(self, syntaxes: tuple[SyntaxFactory, ...]) -> list[CallSyntax]:
-        return [start(self._tools or ()) for start in syntaxes]
+    def _builtin(self, text: str) -> Found | None:
+        repairs = self._new_repairs()
+        try:
+            calls = builtin_calls(text, repairs)
+            return Found(calls, text, True, repairs.made_for(calls))
+        except NotACall:
+            return None
+
+    def _tell(self, items: Sequence[Item], events: list[ParseEvent]) -> None:
+        for item in items:
+            if isinstance(item, str):
+                if item:
+                    self._shown.append(item)
+                    events.append(TextParsed(item))
+                continue
+            self._repairs += item.repairs
+            for call in item.calls:
+                call, coercions = self._offers.coerced(call)
+                self._coercions += coercions
+                events.append(CallParsed(call, len(self._calls)))
+                self._calls.append(call)
+
+    def _started(self, kinds: tuple[RegionKind, ...], *, prose: bool) -> Body:
+        if not prose:
+            # After a tag built-in calls are read as a whole; without one, only repair knows names alone.
+            kinds = tuple(kind for kind in kinds if kind not in _BUILTIN_KINDS or (self._repair and kind == "bare"))
+        openings = Openings(kinds, self._offers.names or (), prose)
+        return Body(openings, self._new_repairs, prose=prose)
+
+    def _new_repairs(self) -> Repairs:
+        return Repairs(self._repair, self._offers.names, self._offers.schemas)
 
     def _special_ids(self) -> dict[int, str]:
         known = self._tokenizer.special_ids if self._tokenizer is not None else {}

@@ -2,12 +2,23 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import assert_never
 
 import anyio
 
 from arriero.prompts.dialect import Dialect
+from arriero.prompts.events import (
+    ArgumentsGrown,
+    CallOpened,
+    CallParsed,
+    CallWithdrawn,
+    MessageEnded,
+    Parsed,
+    ParseEvent,
+    TextParsed,
+)
 from arriero.prompts.messages import ToolCall
-from arriero.prompts.parser import Parsed, Parser, TextParsed
+from arriero.prompts.parser import Parser
 from arriero.prompts.tokens import Tokenizer
 from arriero.stack.engine import Delta, Engine, Sampling, Usage
 from arriero.stack.errors import EngineInterrupted
@@ -98,9 +109,7 @@ class Generation:
         """
         async for delta in self._deltas:
             self.token_ids += delta.token_ids
-            for event in self._parser.feed_ids(delta.token_ids):
-                if isinstance(event, TextParsed):
-                    self._waiting.append(event.text)
+            self._take_in(self._parser.feed_ids(delta.token_ids))
             self.usage = delta.usage or self.usage
             if delta.finish_reason is not None:
                 self._finish(cut=delta.finish_reason == "length")
@@ -121,5 +130,14 @@ class Generation:
     def _finish(self, *, cut: bool) -> None:
         self.cut = cut
         self._parsed = self._parser.finish()
-        if self._parsed.unshown:
-            self._waiting.append(self._parsed.unshown)
+        self._take_in(self._parsed.last)
+
+    def _take_in(self, events: Sequence[ParseEvent]) -> None:
+        for event in events:
+            match event:
+                case TextParsed():
+                    self._waiting.append(event.text)
+                case CallOpened() | ArgumentsGrown() | CallWithdrawn() | CallParsed() | MessageEnded():
+                    pass  # calls are dispatched when the message is over: `parsed` holds them
+                case _:
+                    assert_never(event)

@@ -1,0 +1,78 @@
+"""`brave_search.call(query="...")`: calls of built-in tools (FORMATS.md section 5).
+
+Neither Meta's code nor the published template escapes anything inside the quotes: what stands there is taken as it is.
+"""
+
+import re
+
+from arriero.prompts.calls.json_calls import BUILTIN_TOOLS, writable
+from arriero.prompts.calls.repair import NotACall, Repairs
+from arriero.prompts.messages import ToolCall
+
+HEAD = re.compile(r"\s*([A-Za-z_][\w\-]{0,199})\.call\(\s*")
+"""How such a call begins; its name is the first group."""
+
+_ARGUMENT = re.compile(r"""(\w+)\s*=\s*(["'])""")
+_END = r"(?:\s*\)\s*(?:;\s*)?(?=\Z|[A-Za-z_][\w\-]{0,199}\.call\()|\s*,\s*(?=\w+\s*=\s*[\"']))"
+_ENDS = {quote: re.compile(rf"{quote}({_END})") for quote in "\"'"}
+
+
+def builtin_calls(text: str, repairs: Repairs) -> tuple[ToolCall, ...]:
+    r"""The calls of a whole body.
+
+    Args:
+        text: The body.
+        repairs: Where what is not documented is noted.
+
+    Returns:
+        The calls, at least one.
+
+    Raises:
+        NotACall: It is something else.
+
+    Example:
+        >>> builtin_calls('brave_search.call(query="price of gold")', Repairs(False, None))
+        (ToolCall(name='brave_search', arguments={'query': 'price of gold'}, id=''),)
+    """
+    at = 0
+    calls: list[ToolCall] = []
+    while at < len(text) and (head := HEAD.match(text, at)):
+        name = head.group(1)
+        if name not in BUILTIN_TOOLS:
+            if not repairs.offers(name):
+                raise NotACall("not the name of a built-in or offered tool")
+            repairs.fix("read a call in the form of the built-in tools")
+        arguments, at = _arguments(text, head.end(), repairs)
+        calls.append(writable(ToolCall(name, arguments)))
+    if not calls or at < len(text):
+        raise NotACall("no built-in calls")
+    if len(calls) > 1:
+        repairs.fix("read several built-in calls")
+    return tuple(calls)
+
+
+def _arguments(text: str, at: int, repairs: Repairs) -> tuple[dict[str, str], int]:
+    arguments: dict[str, str] = {}
+    more = True
+    while more:
+        found = _ARGUMENT.match(text, at)
+        quote = found.group(2) if found else ""
+        end = _ENDS[quote].search(text, found.end()) if found else None
+        if found is None or end is None or found.group(1) in arguments:
+            raise NotACall("no arguments")
+        arguments[found.group(1)] = _value(text[found.end() : end.start()], quote, repairs)
+        at, more = end.end(), "," in end.group(1)
+    return arguments, at
+
+
+def _value(value: str, quote: str, repairs: Repairs) -> str:
+    if quote == "'":
+        repairs.fix("read a string in single quotes")
+    if "\n" in value:
+        repairs.fix("kept a raw line break or tab in a string")
+    if f"\\{quote}" in value:
+        repairs.fix("read escaped quotes")
+        return value.replace(f"\\{quote}", quote)
+    if quote in value:
+        repairs.fix("kept quotes that are not escaped inside a string")
+    return value
