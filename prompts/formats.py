@@ -184,8 +184,10 @@ def _code_result(given: Mapping[str, Any]) -> Rendered:
 
 
 def _completion(given: Mapping[str, Any]) -> Rendered:
-    message = Message.from_dict({"role": "user", "content": given.get("content")})
-    prompt = render_completion(message.content)
+    content = Message.from_dict({"role": "user", "content": given.get("content")}).content
+    if not isinstance(content, str | tuple):
+        raise InvalidMessage(f"'content' must be text or parts, not {type(content).__name__}")
+    prompt = render_completion(content)
     return Rendered(text=prompt.text, prompt=prompt)
 
 
@@ -232,7 +234,7 @@ def _system_prompt(given: Mapping[str, Any]) -> Rendered:
     if generator not in _GENERATORS:
         raise InvalidMessage(f"unknown generator {generator!r}; known: {', '.join(_GENERATORS)}")
     tools = [read_definition(definition) for definition in given.get("tool_definitions") or ()]
-    return Rendered(text=declare(_GENERATORS[generator], tools, given.get("system_prompt")))
+    return Rendered(text=declare(_GENERATORS[str(generator)], tools, given.get("system_prompt")))
 
 
 def _judgement(version: GuardVersion) -> Format:

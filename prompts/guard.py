@@ -327,7 +327,9 @@ def _pictures(messages: Sequence[Message], form: _Form, as_published: bool) -> l
         parts = message.content if isinstance(message.content, tuple) else ()
         pictures += [part for part in parts if isinstance(part, ImagePart)]
         if len(pictures) > form.pictures and not as_published:
-            raise InvalidMessage(f"this guard sees {form.pictures or 'no'} pictures: leave the others out", index=index)
+            raise InvalidMessage(
+                f"more pictures than this guard sees, which are {form.pictures}: leave them out", index=index
+            )
     return pictures
 
 
@@ -383,6 +385,9 @@ def _lines(
     pictured: bool,
 ) -> list[Markup]:
     if categories is not None:
+        wrong = next((code for code, text in categories.items() if not isinstance(text, str)), None)
+        if wrong is not None:
+            raise InvalidMessage(f"category {wrong!r} must be a text, not {type(categories[wrong]).__name__}")
         return [content(f"{code}: {text}") for code, text in categories.items() if code not in excluded]
     left_out = {*excluded, "S14"} if pictured and version == "llama-guard-4" else excluded
     own = (f"{code}: {name}{form.ending}" for code, name in CATEGORIES[version].items() if code not in left_out)

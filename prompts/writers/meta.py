@@ -7,8 +7,8 @@ from typing import Literal
 
 from arriero.prompts.dates import in_full
 from arriero.prompts.errors import InvalidMessage
-from arriero.prompts.images import expand_images
-from arriero.prompts.messages import ImagePart, Message, TextPart
+from arriero.prompts.images import IMAGE, expand_images
+from arriero.prompts.messages import ImagePart, Message, Parts, TextPart
 from arriero.prompts.options import RenderOptions, ToolFormat
 from arriero.prompts.prompt import Prompt, Segment
 from arriero.prompts.template import HEADERS, content, json_text, render
@@ -128,26 +128,30 @@ class MetaWriter:
         return "eom" if message.role == "assistant" and message.end == "eom" else "eot"
 
 
-def render_completion(text: str, images: Sequence[ImagePart] = ()) -> Prompt:
-    """A prompt for a base model: nothing but the text, after the pictures it is about (FORMATS.md sections 2 and 7).
+def render_completion(given: str | Parts) -> Prompt:
+    """A prompt for a base model: nothing but what it is to go on with (FORMATS.md sections 2 and 7).
 
     Args:
-        text: The text to go on with.
-        images: Pictures.
+        given: The text, or parts; a picture is seen by the text after it.
 
     Returns:
         The prompt.
 
     Raises:
-        InvalidMessage: The text is not valid Unicode.
+        InvalidMessage: A text is not valid Unicode.
 
     Example:
         >>> render_completion("The sky is").text
         '<|begin_of_text|>The sky is'
     """
-    content(text)
-    special = (Segment("<|begin_of_text|>", "special"), *[Segment("<|image|>", "special")] * len(images))
-    return Prompt((*special, Segment(text, "content")) if text else special)
+    segments = [Segment("<|begin_of_text|>", "special")]
+    for part in (TextPart(given),) if isinstance(given, str) else given:
+        if isinstance(part, ImagePart):
+            segments.append(Segment(IMAGE, "special"))
+        elif part.text:
+            content(part.text)
+            segments.append(Segment(part.text, "content", apart=True))
+    return Prompt(tuple(segments))
 
 
 def images_of(messages: Sequence[Message]) -> list[ImagePart]:
