@@ -6,6 +6,7 @@ from numbers import Integral, Real
 from typing import Literal, Protocol
 
 from arriero.prompts.errors import ArrieroError
+from arriero.prompts.grammar.grammar import Grammar
 from arriero.prompts.tokens import Tokenizer
 
 
@@ -24,6 +25,7 @@ class Sampling:
         seed: Fixed seed of 64 bits with a sign, where the engine takes one.
         stop_ids: Ids that end generation; the one that did is delivered too.
         logprobs: Number of alternatives to report for each token; None for none.
+        grammar: What the answer may be; None for anything.
 
     Raises:
         InvalidSampling: A field is not of its type, or the seed is too large.
@@ -39,6 +41,7 @@ class Sampling:
     seed: int | None = None
     stop_ids: tuple[int, ...] = ()
     logprobs: int | None = None
+    grammar: Grammar | None = None
 
     def __post_init__(self) -> None:
         for name in ("max_tokens", "seed", "logprobs"):
@@ -50,6 +53,8 @@ class Sampling:
             value = getattr(self, name)
             if not isinstance(value, Real) or isinstance(value, bool):
                 raise InvalidSampling(f"{name} of the sampling is {value!r}: give a number")
+        if self.grammar is not None and not isinstance(self.grammar, Grammar):
+            raise InvalidSampling(f"grammar of the sampling is {self.grammar!r}: make one with call_grammar")
         if self.seed is not None and not -(2**63) <= self.seed < 2**63:
             raise InvalidSampling(f"seed of the sampling is {self.seed}: give one of 64 bits, from -2**63 to 2**63 - 1")
 

@@ -1,9 +1,13 @@
 """EBNF as xgrammar reads it: literals, classes of characters, named rules."""
 
+import re
 from collections.abc import Iterable
 
 CharSet = tuple[tuple[int, int], ...]
 """Ranges of code points, both ends included, in order and apart."""
+
+MISREAD = re.compile("(?<=[\x00-\x1f\x7f-\xff])(?=[0-9a-fA-F])")
+"""Where xgrammar 0.2.8 reads a literal wrongly: it prints such a character as `\\xNN`, then reads more digits into it."""
 
 EVERY: CharSet = ((0x0, 0xD7FF), (0xE000, 0x10FFFF))
 """Every character of a text. Ranges match no bytes that are no UTF-8; a negated class lets some of them through."""
@@ -62,7 +66,8 @@ def literal(text: str) -> str:
         >>> print(literal('a"b\n'))
         "a\"b\u000a"
     """
-    return '"' + "".join(map(_quoted, text)) + '"'
+    parts = ['"' + "".join(map(_quoted, part)) + '"' for part in MISREAD.split(text)]
+    return parts[0] if len(parts) == 1 else f"({' '.join(parts)})"
 
 
 def one_of(characters: CharSet) -> str:
@@ -70,9 +75,10 @@ def one_of(characters: CharSet) -> str:
 
     Example:
         >>> print(one_of(charset("abc-")))
-        [\u002da-c]
+        [a-c\u002d]
     """
-    ranges = [_bound(low) if low == high else f"{_bound(low)}-{_bound(high)}" for low, high in characters]
+    members = sorted(characters, key=lambda item: not chr(item[0]).isalnum())  # see MISREAD
+    ranges = [_bound(low) if low == high else f"{_bound(low)}-{_bound(high)}" for low, high in members]
     return f"[{''.join(ranges)}]"
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from arriero.prompts.grammar.ebnf import EVERY, Rules, charset, literal, one_of, without
+from arriero.prompts.grammar.ebnf import EVERY, MISREAD, Rules, charset, literal, one_of, without
 
 _CALL_MARKS = ("<|", "<function", '"parameters"', '"arguments"', "\\u00")
 """What is in every call as JSON or as a function tag, whatever it calls; keys can be spelled with escapes too."""
@@ -62,7 +62,8 @@ def _begun(rules: Rules, anywhere: Sequence[str], at_start: Sequence[str]) -> st
 
 
 def _free(banned: Iterable[str]) -> str:
-    unique = dict.fromkeys(banned)
+    """Text without any of these; of one that xgrammar would misread, without its end."""
+    unique = dict.fromkeys(MISREAD.split(text)[-1] for text in banned)
     return f"TagDispatch(excludes=({', '.join(map(literal, unique))},))"
 
 

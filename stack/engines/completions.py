@@ -12,11 +12,23 @@ from arriero.stack.errors import EngineError, EngineInterrupted, EngineRejected
 _LABEL = len("token_id:")
 
 
-def request_body(model: str, prompt_ids: list[int], sampling: Sampling, max_tokens: int) -> bytes:
+def request_body(
+    model: str, prompt_ids: list[int], sampling: Sampling, max_tokens: int, grammar: str | None = None
+) -> bytes:
     """The JSON of one request.
 
     Whatever vLLM would otherwise take from the model's `generation_config.json` is always sent, so that the answer
     depends on `sampling` alone. `max_tokens` would default to 16 (FORMATS.md section 12).
+
+    Args:
+        model: The model's name on the server.
+        prompt_ids: The prompt.
+        sampling: How to sample.
+        max_tokens: Most tokens of the answer.
+        grammar: Rules of the answer's grammar, with the model's special ids.
+
+    Returns:
+        The body.
     """
     body: dict[str, Any] = {
         "model": model,
@@ -38,6 +50,8 @@ def request_body(model: str, prompt_ids: list[int], sampling: Sampling, max_toke
         body["seed"] = sampling.seed
     if sampling.logprobs is not None:
         body |= {"logprobs": sampling.logprobs, "return_tokens_as_token_ids": True}
+    if grammar is not None:
+        body["structured_outputs"] = {"grammar": grammar}
     return pydantic_core.to_json(body)
 
 

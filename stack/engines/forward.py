@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arriero.stack.engine import Sampling
+from arriero.stack.engines.constraint import Constraint
 from arriero.stack.errors import EngineUnavailable, ModelNotReadable
 
 if TYPE_CHECKING:
@@ -31,12 +32,14 @@ class Sampler:
 
     Args:
         sampling: How to sample.
+        constraint: What may come next; None for anything.
     """
 
-    def __init__(self, sampling: Sampling) -> None:
+    def __init__(self, sampling: Sampling, constraint: Constraint | None = None) -> None:
         import torch
 
         self._sampling = sampling
+        self._constraint = constraint
         self._generator = torch.Generator()
         if sampling.seed is None:
             self._generator.seed()
@@ -44,23 +47,35 @@ class Sampler:
             self._generator.manual_seed(sampling.seed)
 
     def draw(self, logits: "torch.Tensor") -> tuple[int, tuple[dict[int, float], ...]]:
-        """Draw one id, and report alternatives where asked for. The drawn id is always among them."""
+        """Draw one id, and report alternatives where asked for. The drawn id is always among them.
+
+        As in vLLM, alternatives are the model's own, before a grammar rules some of them out.
+
+        Raises:
+            EngineRejected: The vocabulary cannot write what the grammar asks for.
+        """
         import torch
 
         wanted = self._sampling
-        if wanted.temperature < _GREEDY_BELOW:
-            drawn = int(torch.argmax(logits))
-        else:
-            probabilities = torch.softmax(logits / wanted.temperature, dim=-1)
-            if wanted.top_p < 1.0:
-                probabilities = _nucleus(probabilities, wanted.top_p)
-            drawn = int(torch.multinomial(probabilities, 1, generator=self._generator))
+        drawn = self._drawn(logits if self._constraint is None else self._constraint.allowed(logits))
+        if self._constraint is not None:
+            self._constraint.take(drawn)
         if wanted.logprobs is None:
             return drawn, ()
         every = torch.log_softmax(logits, dim=-1)
         values, ids = torch.topk(every, min(wanted.logprobs, every.numel()))
         alternatives = dict(zip(ids.tolist(), values.tolist(), strict=True))
         return drawn, (alternatives | {drawn: float(every[drawn])},)
+
+    def _drawn(self, logits: "torch.Tensor") -> int:
+        import torch
+
+        if self._sampling.temperature < _GREEDY_BELOW:
+            return int(torch.argmax(logits))
+        probabilities = torch.softmax(logits / self._sampling.temperature, dim=-1)
+        if self._sampling.top_p < 1.0:
+            probabilities = _nucleus(probabilities, self._sampling.top_p)
+        return int(torch.multinomial(probabilities, 1, generator=self._generator))
 
 
 def _nucleus(probabilities: "torch.Tensor", top_p: float) -> "torch.Tensor":

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from arriero.prompts.errors import VocabularyMismatch
+from arriero.prompts.tokens import Tokenizer
 from arriero.stack.engine import Sampling
 from arriero.stack.errors import ContextTooLong, EngineRejected
 
@@ -38,3 +40,24 @@ def answer_room(prompt_ids: Sequence[int], sampling: Sampling, context_length: i
     if len(prompt_ids) >= context_length:
         raise ContextTooLong(len(prompt_ids), context_length)
     return min(sampling.max_tokens, context_length - len(prompt_ids))
+
+
+def grammar_text(sampling: Sampling, tokenizer: Tokenizer) -> str | None:
+    """The rules of the answer's grammar with the model's special ids; None without a grammar.
+
+    Args:
+        sampling: How to sample.
+        tokenizer: The model's tokenizer.
+
+    Returns:
+        The rules, as vLLM and xgrammar read them.
+
+    Raises:
+        EngineRejected: The vocabulary lacks a special token that the grammar writes.
+    """
+    if sampling.grammar is None:
+        return None
+    try:
+        return sampling.grammar.text(tokenizer.special_ids)
+    except VocabularyMismatch as error:
+        raise EngineRejected(str(error)) from error

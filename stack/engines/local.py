@@ -11,8 +11,9 @@ import anyio.to_thread
 from arriero.prompts.errors import VocabularyMismatch
 from arriero.prompts.tokens import Tokenizer
 from arriero.stack.engine import Delta, Sampling, Usage
+from arriero.stack.engines.constraint import Constraint, Vocabulary
 from arriero.stack.engines.forward import Forward, Sampler, Tape
-from arriero.stack.engines.limits import answer_room
+from arriero.stack.engines.limits import answer_room, grammar_text
 from arriero.stack.errors import EngineRejected, EngineUnavailable, ModelNotReadable
 
 _READ_AT_ONCE = 256
@@ -66,6 +67,7 @@ class TransformersEngine:
         self._one_at_a_time = anyio.CapacityLimiter(1)
         self._forward: Forward | None = None
         self._closed = False
+        self._ids: Vocabulary | None = None
 
     def __repr__(self) -> str:
         return f"TransformersEngine({str(self._folder)!r})"
@@ -118,7 +120,11 @@ class TransformersEngine:
             )
         ends = self._end_ids.union(sampling.stop_ids)
         forward, turns = await self._loaded(), self._one_at_a_time
-        sampler = Sampler(sampling)
+        grammar = grammar_text(sampling, self._tokenizer)
+        constraint = None
+        if grammar is not None:
+            constraint = await anyio.to_thread.run_sync(self._constraint, grammar, ends, limiter=turns)
+        sampler = Sampler(sampling, constraint)
         tape = forward.take(prompt)
         cached = len(tape.ids)
         try:
@@ -154,6 +160,11 @@ class TransformersEngine:
     def _load(self) -> None:
         if self._forward is None:
             self._forward = Forward(self._folder, threads=self._threads, kept=self._kept)
+
+    def _constraint(self, grammar: str, ends: frozenset[int]) -> Constraint:
+        if self._ids is None:
+            self._ids = Vocabulary(self._tokenizer, self._vocabulary)
+        return self._ids.constraint(grammar, ends)
 
 
 def _next(forward: Forward, sampler: Sampler, tape: Tape, ids: list[int]) -> tuple[int, tuple[dict[int, float], ...]]:

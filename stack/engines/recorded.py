@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from arriero.prompts.grammar.grammar import Grammar
 from arriero.prompts.tokens import Tokenizer
 from arriero.stack.engine import Delta, Engine, Sampling, Usage
 from arriero.stack.engines.limits import answer_room
@@ -195,7 +196,8 @@ class RecordedEngine:
 
     def _add(self, number: int, entry: Mapping[str, Any]) -> None:
         raw = entry["sampling"]
-        sampling = Sampling(**raw | {"stop_ids": tuple(raw["stop_ids"])})
+        grammar = raw.get("grammar") and Grammar(raw["grammar"]["ebnf"], tuple(raw["grammar"]["notes"]))
+        sampling = Sampling(**raw | {"stop_ids": tuple(raw["stop_ids"]), "grammar": grammar})
         prompt = tuple(entry["prompt_ids"])
         failure = (_ERRORS[entry["error"]["type"]], entry["error"]["message"]) if entry["error"] else None
         answer = _Answer(number, tuple(_delta_from_json(delta) for delta in entry["deltas"]), failure)

@@ -15,7 +15,7 @@ from arriero.prompts.tokens import Tokenizer
 from arriero.stack.engine import Delta, Sampling
 from arriero.stack.engines.completions import DeltaReader, request_body
 from arriero.stack.engines.http import NotFound, NotNow, Server
-from arriero.stack.engines.limits import answer_room
+from arriero.stack.engines.limits import answer_room, grammar_text
 from arriero.stack.errors import EngineInterrupted, EngineRejected, EngineUnavailable, ModelNotReadable
 
 _REMEDY = "pass tokenizer= with a folder that holds the model's tokenizer.json"
@@ -146,7 +146,7 @@ class VLLMEngine:
         """
         prompt = list(prompt_ids)
         room = answer_room(prompt, sampling, self._context_length)
-        body = request_body(self._model, prompt, sampling, room)
+        body = request_body(self._model, prompt, sampling, room, grammar_text(sampling, self._tokenizer))
         attempt = 0
         while True:
             reader = DeltaReader(prompt, self._server.url)
