@@ -116,7 +116,7 @@ def declaration(tool: Mapping[str, Any]) -> Markup:
 @lru_cache(maxsize=1024)
 def _known_declaration(key: bytes) -> Markup:
     # The same tools are declared in every prompt, and indented JSON is what takes longest in one.
-    return _declaration(marshal.loads(key))
+    return _declaration(marshal.loads(key))  # noqa: S302  the key was made above
 
 
 def _declaration(tool: Mapping[str, Any]) -> Markup:

@@ -4,7 +4,7 @@ import codecs
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
@@ -18,6 +18,9 @@ _ID_LIMIT = 1 << 32
 
 _FILES = ("tokenizer.json", "tokenizer.model", "original/tokenizer.model")
 _BYTES = {character: byte for byte, character in byte_alphabet().items()}
+
+_REMEMBERED, _REMEMBERED_LENGTH = 1024, 16_384
+"""How many texts' ids are kept, and how long the texts may be."""
 
 _SAMPLED_IDS = 1024
 _SAMPLES = (
@@ -44,6 +47,8 @@ class Tokenizer:
         backend.encode_special_tokens = True
         self._backend = backend
         self._bytes: dict[int, bytes] = {}
+        # A conversation is rendered again and again, and each time most of its messages are the same.
+        self._remembered = lru_cache(maxsize=_REMEMBERED)(self._encoded)
         self.special_ids: Mapping[str, int] = MappingProxyType(
             {token.content: id_ for id_, token in backend.get_added_tokens_decoder().items() if token.special}
         )
@@ -125,7 +130,14 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Ids of ordinary text. Never yields a special id, whatever the text spells."""
-        return self._backend.encode(text, add_special_tokens=False).ids if text else []
+        if not text:
+            return []
+        return list(self._remembered(text)) if len(text) <= _REMEMBERED_LENGTH else self._encoded(text)
+
+    def _encoded(self, text: str) -> list[int]:
+        # The fast call leaves out the positions of the ids in the text, which take as long as the ids.
+        ids: list[int] = self._backend.encode_batch_fast([text], add_special_tokens=False)[0].ids
+        return ids
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Ids of ordinary text, each with the position of the character in which its text begins.
