@@ -90,7 +90,7 @@ class Dialect:
             >>> Dialect.detect("meta-llama/Llama-3.2-3B-Instruct").name
             'llama3.2'
         """
-        return cls.get(detect(model))
+        return cls.get(*detect(model))
 
     @property
     def stop_tokens(self) -> tuple[str, ...]:

@@ -104,7 +104,7 @@ def result(value: Any) -> Markup:
     return content(str(value))
 
 
-def declaration(tool: Mapping[str, Any]) -> Markup:
+def declaration(tool: Any) -> Markup:
     """A tool's declaration: JSON with indent 4."""
     try:
         key = marshal.dumps(tool, 2)

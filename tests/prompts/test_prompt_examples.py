@@ -9,7 +9,9 @@ import pytest
 from arriero import prompts
 
 FOLDER = Path(prompts.__file__).resolve().parent
-MODULES = sorted(file.stem for file in FOLDER.glob("*.py") if file.stem != "__init__")
+MODULES = sorted(
+    ".".join(file.relative_to(FOLDER).with_suffix("").parts) for file in FOLDER.rglob("*.py") if file.stem != "__init__"
+)
 
 
 @pytest.mark.parametrize("module", MODULES)
