@@ -97,6 +97,9 @@ def read_tool(tool: Mapping[str, Any]) -> DeclaredTool:
         )
         for name, value in properties.items()
     )
+    required = schema.get("required", [])
+    if not isinstance(required, list | tuple):
+        raise InvalidMessage(f"declaration of tool {body['name']!r}: 'required' must be a list of names")
     shown = {
         name: {key: inner for key, inner in value.items() if key != "default"} for name, value in properties.items()
     }
@@ -104,7 +107,7 @@ def read_tool(tool: Mapping[str, Any]) -> DeclaredTool:
         body["name"],
         str(body.get("description")),
         parameters,
-        _stock_json(list(schema.get("required", ()))),
+        _stock_json(required),
         _stock_json(shown),
     )
 
