@@ -30,6 +30,7 @@ LinesTokenizer = Annotated[
     Path | None, typer.Option(help="Folder of a model, or its tokenizer.json or tokenizer.model, for its token ids.")
 ]
 Check = Annotated[bool, typer.Option("--check", help="Run vectors and compare; exit code 1 on any difference.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Read calls only as they are documented; repair nothing.")]
 Explain = Annotated[bool, typer.Option("--explain", help="Show who wrote each part of the prompt.")]
 Page = Annotated[Path | None, typer.Option("--html", metavar="PAGE", help="Write that explanation as an HTML page.")]
 AsJSON = Annotated[bool, typer.Option("--json", help="The outcome of --check or --explain as JSON.")]
@@ -80,14 +81,15 @@ def parse(
     file: Lines,
     dialect: WrittenDialect = None,
     tokenizer: LinesTokenizer = None,
+    strict: Strict = False,
     check: Check = False,
     as_json: AsJSON = False,
 ) -> None:
     """Parse what models wrote, one message a line.
 
     Reads {"id", "text", "tools"}, or "token_ids" in place of the text where --tokenizer is given; writes {"id",
-    "content", "tool_calls", "end", "kind"} or {"id", "error"}. A line may name its own "dialect". Exit code 1 if a
-    line could not be read.
+    "content", "tool_calls", "end", "kind"}, with the "unknown" tools, "repairs" and "coercions" where there are some,
+    or {"id", "error"}. A line may name its own "dialect". Exit code 1 if a line could not be read.
     """
     from arriero.prompts.jsonl import parse_lines
 
@@ -99,7 +101,7 @@ def parse(
 
             _report(list(check_parses(lines, Vocabularies(vocabulary))), as_json)
         else:
-            _write(parse_lines(lines, spoken, vocabulary))
+            _write(parse_lines(lines, spoken, vocabulary, repair=not strict))
 
 
 def _opened(file: str) -> AbstractContextManager[IO[bytes]]:

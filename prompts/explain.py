@@ -3,7 +3,7 @@
 import json
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -11,8 +11,10 @@ from typing import Any
 
 import jinja2
 
+from arriero.prompts.budget import Conversation
 from arriero.prompts.dialect import Dialect
 from arriero.prompts.errors import ArrieroError, InvalidMessage
+from arriero.prompts.formats import read_conversation
 from arriero.prompts.jsonl import UnreadableLine, read_objects, render_line
 from arriero.prompts.messages import Message, TextPart
 from arriero.prompts.prompt import Prompt, Segment, SegmentKind
@@ -160,7 +162,7 @@ def explain_lines(
             prompt = render_line(raw, dialect).prompt
             if prompt is None:
                 raise UnreadableLine(f"{raw.get('format')} gives no prompt: name a format or a dialect that does")
-            yield title, explain(prompt, tokenizer)
+            yield title, explain(_with_conversation(prompt, raw), tokenizer)
         except ArrieroError as error:
             yield title, error
 
@@ -303,6 +305,14 @@ def _ids(segments: Sequence[Segment], tokenizer: Tokenizer) -> list[list[int]]:
 def _count(pieces: Sequence[Piece]) -> int | None:
     known = [len(piece.ids) for piece in pieces if piece.ids is not None]
     return sum(known) if known else None
+
+
+def _with_conversation(prompt: Prompt, raw: Mapping[str, Any]) -> Prompt:
+    # formats of guards are rendered past their dialect
+    if prompt.conversation is not None:
+        return prompt
+    messages, tools, _ = read_conversation({"messages": [], **raw.get("input", raw), "options": {}})
+    return replace(prompt, conversation=Conversation(tuple(messages), tuple(tools), lambda *_: prompt))
 
 
 @lru_cache

@@ -2,25 +2,20 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from dataclasses import asdict
+from typing import Any, cast
 
+from arriero.prompts.calls.forms import SYNTAXES, Syntax
+from arriero.prompts.calls.offers import Tool
 from arriero.prompts.dialect import Dialect
 from arriero.prompts.errors import ArrieroError, UnreadableVerdict
 from arriero.prompts.formats import FORMATS, Format, Rendered, prompts_of
 from arriero.prompts.guard import parse_guard
 from arriero.prompts.tokens import Tokenizer
 
-_SYNTAXES: Mapping[str, tuple[str, str]] = {
-    "auto": ("llama3.1", "auto"),
-    "token-ids": ("llama3.1", "auto"),
-    "llama3-json": ("llama3.1", "json"),
-    "llama3-builtin": ("llama3.1", "builtin"),
-    "function-tag": ("llama3.1", "function-tag"),
-    "pythonic": ("llama3.2", "pythonic"),
-}
-"""What vectors call a dialect although it is a way to write calls: the dialect, and that way."""
-
 _GUARD = "llama-guard"
+_ANY_DIALECT = frozenset({"auto", "token-ids"})
+"""What parse vectors say in place of a dialect where all Llamas with tools write alike."""
 
 
 class UnreadableLine(ArrieroError):
@@ -58,20 +53,25 @@ def render_lines(
 
 
 def parse_lines(
-    lines: Iterable[str | bytes], dialect: Dialect | None = None, tokenizer: Tokenizer | None = None
+    lines: Iterable[str | bytes],
+    dialect: Dialect | None = None,
+    tokenizer: Tokenizer | None = None,
+    *,
+    repair: bool = True,
 ) -> Iterator[dict[str, Any]]:
     """Parse what models wrote.
 
     Args:
         lines: JSON objects `{"id", "text" or "token_ids", "tools"?}`, one a line; blank lines are skipped. Tools are
-            names or declarations. A line may name its own `dialect`; the names that parse vectors use are
-            known too.
+            names or declarations; `schema` may give the schemas of names. A line may name its own `dialect`, or the
+            `Syntax` of its calls in its place.
         dialect: The dialect to read where the line names none.
         tokenizer: Needed to read `token_ids`.
+        repair: Whether to read what is not written as documented, as `Dialect.parse` does.
 
     Yields:
-        `{"id", "content", "tool_calls", "end", "kind"}`, for a guard `{"id", "verdict", "categories"}`, and with an
-        `error` for a line or a verdict that cannot be read.
+        `{"id", "content", "tool_calls", "end", "kind"}`, with `unknown` tools, `repairs` and `coercions` where there
+        are some; for a guard `{"id", "verdict", "categories"}`. An `error` for a line or a verdict that cannot be read.
 
     Example:
         >>> line = '{"id": 1, "dialect": "llama3.1", "text": "Hello<|eot_id|>"}'
@@ -81,7 +81,7 @@ def parse_lines(
     for raw in read_objects(lines):
         if "error" not in raw:
             try:
-                raw = {"id": raw.get("id"), **parse_line(raw, dialect, tokenizer)}
+                raw = {"id": raw.get("id"), **parse_line(raw, dialect, tokenizer, repair=repair)}
             except ArrieroError as error:
                 raw = {"id": raw.get("id"), "error": str(error)}
         yield raw
@@ -139,7 +139,11 @@ def render_line(raw: Mapping[str, Any], dialect: Dialect | None = None) -> Rende
 
 
 def parse_line(
-    raw: Mapping[str, Any], dialect: Dialect | None = None, tokenizer: Tokenizer | None = None
+    raw: Mapping[str, Any],
+    dialect: Dialect | None = None,
+    tokenizer: Tokenizer | None = None,
+    *,
+    repair: bool = True,
 ) -> dict[str, Any]:
     """Read the message of one line. See `parse_lines`.
 
@@ -147,6 +151,7 @@ def parse_line(
         raw: The line's object.
         dialect: The dialect to read where the line names none.
         tokenizer: Needed to read `token_ids`.
+        repair: Whether to read what is not written as documented.
 
     Returns:
         What the message says.
@@ -159,16 +164,25 @@ def parse_line(
         >>> parse_line({"dialect": "llama-guard", "text": "unsafe S2"})
         {'verdict': 'unsafe', 'categories': ['S2']}
     """
-    name = raw.get("dialect", dialect.name if dialect is not None else None)
-    if isinstance(name, str) and name.startswith(_GUARD):
+    name = _field(raw, "dialect", str) if "dialect" in raw else None
+    if (name or (dialect.name if dialect is not None else "")).startswith(_GUARD):
         return _verdict(_field(raw, "text", str))
-    written = _written(raw)
-    spoken, _ = (dialect, "auto") if "dialect" not in raw else _spoken(raw)
-    if spoken is None:
+    written, tools = _written(raw), _tools(raw)
+    syntax: Syntax = "auto"
+    if name is not None:
+        dialect, syntax = _spoken(name, raw)
+    if dialect is None:
         raise UnreadableLine("no dialect: give the line one, or name one for all")
-    parsed = spoken.parse(written, _tool_names(raw.get("tools")), tokenizer)
+    parsed = dialect.parse(written, tools, tokenizer, syntax=syntax, repair=repair)
     calls = [{"name": call.name, "arguments": dict(call.arguments)} for call in parsed.tool_calls]
-    return {"content": parsed.content, "tool_calls": calls, "end": parsed.end, "kind": parsed.kind}
+    noted = {
+        "unknown": [call.name for call in parsed.unknown],
+        "repairs": [asdict(one) for one in parsed.repairs],
+        "coercions": [asdict(one) for one in parsed.coercions],
+    }
+    return {"content": parsed.content, "tool_calls": calls, "end": parsed.end, "kind": parsed.kind} | {
+        name: notes for name, notes in noted.items() if notes
+    }
 
 
 def _format(raw: Mapping[str, Any], dialect: Dialect | None) -> Format:
@@ -185,14 +199,13 @@ def _format(raw: Mapping[str, Any], dialect: Dialect | None) -> Format:
     return prompts_of(dialect)
 
 
-def _spoken(raw: Mapping[str, Any]) -> tuple[Dialect, str]:
-    name = _field(raw, "dialect", str)
-    if name not in _SYNTAXES:
-        return Dialect.get(name), "auto"
-    if raw.get("tokenizer") == "llama4":
-        return Dialect.get("llama4"), "auto"
-    dialect, syntax = _SYNTAXES[name]
-    return Dialect.get(dialect), syntax
+def _spoken(name: str, raw: Mapping[str, Any]) -> tuple[Dialect, Syntax]:
+    if name in _ANY_DIALECT:
+        ends = any(token in str(raw.get("text")) for token in ("<|eot|>", "<|eom|>"))
+        return Dialect.get("llama4" if ends or raw.get("tokenizer") == "llama4" else "llama3.2"), "auto"
+    if name in SYNTAXES and (name != "llama4" or "expect" in raw):  # which is a dialect too: vectors mean the syntax
+        return Dialect.get("llama3.2"), cast("Syntax", name)
+    return Dialect.get(name), "auto"
 
 
 def _shown(rendered: Rendered, tokenizer: Tokenizer | None) -> dict[str, Any]:
@@ -227,7 +240,8 @@ def _written(raw: Mapping[str, Any]) -> str | list[int]:
     return ids
 
 
-def _tool_names(tools: Any) -> list[str] | None:
+def _tools(raw: Mapping[str, Any]) -> list[Tool] | None:
+    tools, schemas = raw.get("tools"), raw.get("schema")
     if tools is None:
         return None
     if not isinstance(tools, list):
@@ -236,7 +250,10 @@ def _tool_names(tools: Any) -> list[str] | None:
     names = [body.get("name") if isinstance(body, dict) else body for body in bodies]
     if not all(isinstance(name, str) for name in names):
         raise UnreadableLine("'tools' must be a list of names or declarations")
-    return [str(name) for name in names]
+    if not isinstance(schemas, dict):
+        return tools
+    declared = zip(names, tools, strict=True)
+    return [{"name": name, "parameters": schemas[name]} if name in schemas else tool for name, tool in declared]
 
 
 def _field(raw: Mapping[str, Any], name: str, kind: type) -> Any:

@@ -123,6 +123,17 @@ def test_a_line_that_cannot_be_explained_gives_its_error() -> None:
     assert "gives no prompt" in str(found[2][1])
 
 
+@pytest.mark.parametrize("names", ['"format": "hf-llama-guard-3-8b"', '"dialect": "llama-guard-3-8b"'])
+def test_what_a_guard_judges_is_the_messages(names: str) -> None:
+    talk = '[{"role": "user", "content": "Bread?"}, {"role": "assistant", "content": "Flour."}]'
+    ((_, explanation),) = explain_lines([f'{{{names}, "messages": {talk}}}'])
+    assert isinstance(explanation, Explanation)
+    assert [found for found in origins(explanation) if found[1] != "options"] == [
+        ("Bread?", "message 0"),
+        ("Flour.", "message 1"),
+    ]
+
+
 HOSTILE = "</pre><script>alert(1)</script> & \"' \x1b[31m \x00"
 
 

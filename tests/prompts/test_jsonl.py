@@ -144,6 +144,41 @@ def test_a_message_may_name_its_own_dialect(dialect: str) -> None:
     assert answer["tool_calls"] == [{"name": "f", "arguments": {}}]
 
 
+def test_what_was_repaired_coerced_or_not_offered_is_told() -> None:
+    text = '{"name": "f", "arguments": {"n": "10"}} {"name": "g", "parameters": {}}<|eot_id|>'
+    schema = {"f": {"type": "object", "properties": {"n": {"type": "integer"}}}}
+    line = {"id": 1, "dialect": "llama3.1", "text": text, "tools": ["f"], "schema": schema}
+    (answer,) = parse_lines([json.dumps(line)])
+    assert [call["arguments"] for call in answer["tool_calls"]] == [{"n": 10}, {}]
+    assert answer["unknown"] == ["g"]
+    assert answer["coercions"] == [{"call": "f", "path": ("n",), "before": "10", "after": 10}]
+
+
+def test_a_strict_reading_repairs_nothing() -> None:
+    line = json.dumps({"id": 1, "text": '```json\n{"name": "f", "parameters": {}}\n```<|eot_id|>', "tools": ["f"]})
+    (repaired,) = parse_lines([line], LLAMA)
+    (strict,) = parse_lines([line], LLAMA, repair=False)
+    assert repaired["tool_calls"] == [{"name": "f", "arguments": {}}]
+    assert repaired["repairs"][0]["calls"] == ("f",)
+    assert strict["tool_calls"] == []
+    assert strict["content"].startswith("```json")
+
+
+@pytest.mark.parametrize(
+    ("dialect", "text"),
+    [
+        ("llama4", "<|python_start|>[f()]<|python_end|><|eot|>"),
+        ("auto", "[f()]<|eot|>"),
+        ("auto", "[f()]<|eot_id|>"),
+        ("pythonic", "[f()]<|eot|>"),
+        ("function-tag", "<function=f>{}</function><|eot_id|>"),
+    ],
+)
+def test_a_line_may_name_the_syntax_of_its_calls(dialect: str, text: str) -> None:
+    (answer,) = parse_lines([json.dumps({"id": 1, "dialect": dialect, "text": text})])
+    assert (answer["tool_calls"], answer["end"]) == ([{"name": "f", "arguments": {}}], "end_of_turn")
+
+
 @pytest.mark.parametrize("dialect", ["llama-guard", "llama-guard-3-8b"])
 def test_a_verdict_is_read_and_what_is_none_is_an_error(dialect: str) -> None:
     lines = [json.dumps({"id": 1, "dialect": dialect, "text": text}) for text in ("unsafe\nS2", "safe", "Sure!")]
