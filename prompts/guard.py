@@ -336,6 +336,10 @@ def _pictures(messages: Sequence[Message], form: _Form, as_published: bool) -> l
 def _turns(messages: Sequence[Message], form: _Form, as_published: bool) -> list[_Turn]:
     turns: list[_Turn] = []
     for index, message in enumerate(messages):
+        if message.tool_calls and not as_published:
+            raise InvalidMessage(
+                "a guard prompt holds no calls, which nobody would judge: say them in text", index=index
+            )
         try:
             texts = _texts(message.content, form, as_published)
             for text in texts:

@@ -13,7 +13,7 @@ from arriero.prompts.dialect import Dialect
 from arriero.prompts.errors import InvalidMessage, UnreadableVerdict
 from arriero.prompts.formats import FORMATS
 from arriero.prompts.guard import CATEGORIES, GuardVersion, guard_question, parse_guard, render_guard
-from arriero.prompts.messages import ImagePart, Message, TextPart
+from arriero.prompts.messages import ImagePart, Message, TextPart, ToolCall
 from arriero.prompts.tiktoken_vocabulary import Generation
 from arriero.prompts.tokens import Tokenizer
 
@@ -119,6 +119,7 @@ def test_llama_guard_4_is_asked_as_its_published_runs_show() -> None:
         ([Message("user", ["parts"])], {"version": "llama-guard-3-1b"}, "message 0: content must be text"),
         ([Message("user", ())], {"version": "llama-guard-3-1b"}, "message 0: .* nothing to judge"),
         ([Message("user", "a\ud800")], {}, "message 0: a lone surrogate"),
+        ([HI, Message("assistant", "", (ToolCall("f", {}),))], {}, "message 1: a guard prompt holds no calls"),
         ([PICTURE], {"version": "llama-guard-3-1b"}, "message 0: more pictures than this guard sees, which are 0"),
         ([PICTURE, HI, PICTURE], {"version": "llama-guard-4"}, "message 1: .* expected assistant"),
         (
