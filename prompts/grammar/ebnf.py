@@ -7,7 +7,7 @@ CharSet = tuple[tuple[int, int], ...]
 """Ranges of code points, both ends included, in order and apart."""
 
 MISREAD = re.compile("(?<=[\x00-\x1f\x7f-\xff])(?=[0-9a-fA-F])")
-"""Where xgrammar 0.2.8 reads a literal wrongly: it prints such a character as `\\xNN`, then reads more digits into it."""
+"""Where xgrammar 0.2.8 misreads a literal: it prints such a character as `\\xNN`, and reads more digits into it."""
 
 EVERY: CharSet = ((0x0, 0xD7FF), (0xE000, 0x10FFFF))
 """Every character of a text. Ranges match no bytes that are no UTF-8; a negated class lets some of them through."""
