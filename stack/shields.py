@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from arriero.prompts.errors import ArrieroError, UnreadableVerdict
+from arriero.prompts.errors import ArrieroError, InvalidMessage, UnreadableVerdict
 from arriero.prompts.guard import parse_guard, render_guard
-from arriero.prompts.messages import JSON, Message
+from arriero.prompts.messages import JSON, Message, Parts, TextPart
 from arriero.prompts.tokens import Tokenizer
 from arriero.stack.engine import Engine, Sampling
 from arriero.stack.generation import request
@@ -97,7 +97,10 @@ class LlamaGuard:
 
     async def check(self, messages: Sequence[Message], where: Place) -> Verdict:
         """Judge the last message of `messages`; see `Shield.check`."""
-        spoken = _spoken(messages)
+        try:
+            spoken = _spoken(messages)
+        except InvalidMessage as error:
+            return _no_verdict(str(error))
         speaker = "user" if where == "input" else "assistant"
         # Of all messages: a guard prompt cannot hold the others, so a last one of these would be judged by nobody.
         if not spoken or messages[-1].role != speaker or spoken[-1].role != speaker:
@@ -195,9 +198,14 @@ def _spoken(messages: Sequence[Message]) -> list[Message]:
     return spoken
 
 
-def _text(content: JSON) -> str:
+def _text(content: JSON | Parts) -> str:
     if isinstance(content, str):
         return content
+    if isinstance(content, tuple):
+        texts = [part.text for part in content if isinstance(part, TextPart)]
+        if len(texts) < len(content):
+            raise InvalidMessage("a picture cannot be judged by a guard that reads text: leave it out")
+        return "\n".join(texts)
     if isinstance(content, list) and all(isinstance(part, dict) and part.get("type") == "text" for part in content):
         return "\n".join(str(part.get("text", "")) for part in content)
     return json.dumps(content, ensure_ascii=False)

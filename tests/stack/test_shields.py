@@ -3,7 +3,7 @@ import math
 import pytest
 from scripted import Say, ScriptedEngine, scripted_stack
 
-from arriero.prompts.messages import JSON, Message, ToolCall
+from arriero.prompts.messages import JSON, ImagePart, Message, TextPart, ToolCall
 from arriero.stack.errors import EngineUnavailable
 from arriero.stack.shields import LlamaGuard, UnknownShield
 
@@ -91,6 +91,16 @@ async def test_text_parts_are_judged_as_text() -> None:
     shield, engine = guard("safe<|eot_id|>")
     await shield.check([Message("user", [{"type": "text", "text": "How do I bake bread?"}])], "input")
     assert "User: How do I bake bread?" in engine.tokenizer.decode(engine.requests[0])
+    shield, engine = guard("safe<|eot_id|>")
+    await shield.check([Message("user", (TextPart("How do I bake"), TextPart("bread?")))], "input")
+    assert "User: How do I bake\nbread?" in engine.tokenizer.decode(engine.requests[0])
+
+
+async def test_a_picture_is_no_pass() -> None:
+    shield, engine = guard("safe<|eot_id|>")
+    verdict = await shield.check([Message("user", (ImagePart(), TextPart("harmless")))], "input")
+    assert (verdict.allowed, engine.requests) == (False, [])
+    assert "a picture cannot be judged" in verdict.reason
 
 
 async def test_the_score_is_the_probability_of_unsafe_at_the_first_word() -> None:
