@@ -36,8 +36,8 @@ class CallOpened:
 class ArgumentsGrown:
     """More of an open call's arguments has come.
 
-    The texts of one call, joined, are JSON. When nothing in the call was repaired or coerced, it is the JSON of its
-    arguments; else `CallParsed` tells what they are.
+    When a call is parsed, its texts since it was opened, joined, are the JSON of its arguments, always: if those were
+    repaired or coerced, the call is withdrawn and opened again first.
 
     Args:
         index: Which call of the message it is.

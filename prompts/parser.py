@@ -3,8 +3,11 @@
 The result is the same however the text or the ids are cut into pieces, takes linear time, and no input raises.
 """
 
+import json
 import re
+from collections import deque
 from collections.abc import Sequence
+from typing import assert_never
 
 from arriero.prompts.calls.body import Body, Found, Item
 from arriero.prompts.calls.builtin import builtin_calls
@@ -12,6 +15,7 @@ from arriero.prompts.calls.coercion import Coercion
 from arriero.prompts.calls.forms import CallFormat, End
 from arriero.prompts.calls.offers import Offers, Tool
 from arriero.prompts.calls.openings import Openings
+from arriero.prompts.calls.preview import Preview
 from arriero.prompts.calls.regions import Kind as RegionKind
 from arriero.prompts.calls.repair import NotACall, Repair, Repairs
 from arriero.prompts.errors import VocabularyMismatch
@@ -90,6 +94,7 @@ class Parser:
         self._tagged: list[tuple[Body, list[str]]] = []
         self._shown: list[str] = []
         self._calls: list[ToolCall] = []
+        self._open: deque[tuple[str, list[str]]] = deque()  # name and arguments of calls that are seen and not yet sure
         self._repairs: list[Repair] = []
         self._coercions: list[Coercion] = []
         self._end: End = "none"
@@ -209,7 +214,7 @@ class Parser:
         if self._tagged:
             body, raw = self._tagged[-1]
             raw.append(text)
-            body.feed(text)
+            self._tell([item for item in body.feed(text) if isinstance(item, Preview)], events)
         else:
             self._tell(self._body.feed(text), events)
 
@@ -254,6 +259,7 @@ class Parser:
             self._close_tagged(end, events)
         else:
             self._tell(self._body.finish(ended=end != "none"), events)
+        self._withdraw(events)
         self._end = end
         events.append(MessageEnded(end))
 
@@ -281,7 +287,7 @@ class Parser:
             found = body.finish(ended=ended)
             if ended and "builtin" in self._format.tagged and (builtin := self._builtin("".join(raw))):
                 found = [builtin]
-            if not body.empty and not all(isinstance(item, Found) for item in found):
+            if not body.empty and any(isinstance(item, str) for item in found):
                 return []
             items += [item for item in found if isinstance(item, Found)]
         if len(items) > 1 and len(self._tagged) > 1:
@@ -300,17 +306,46 @@ class Parser:
 
     def _tell(self, items: Sequence[Item], events: list[ParseEvent]) -> None:
         for item in items:
-            if isinstance(item, str):
-                if item:
+            match item:
+                case Preview():
+                    self._preview(item, events)
+                case Found():
+                    self._repairs += item.repairs
+                    self._call(item.calls, events)
+                case str():
+                    self._withdraw(events)
                     self._shown.append(item)
                     events.append(TextParsed(item))
-                continue
-            self._repairs += item.repairs
-            for call in item.calls:
-                call, coercions = self._offers.coerced(call)
-                self._coercions += coercions
-                events.append(CallParsed(call, len(self._calls)))
-                self._calls.append(call)
+                case _:
+                    assert_never(item)
+
+    def _preview(self, seen: Preview, events: list[ParseEvent]) -> None:
+        if seen.name:
+            events.append(CallOpened(len(self._calls) + len(self._open), seen.name))
+            self._open.append((seen.name, []))
+        elif seen.text:
+            events.append(ArgumentsGrown(len(self._calls) + len(self._open) - 1, seen.text))
+            self._open[-1][1].append(seen.text)
+
+    def _withdraw(self, events: list[ParseEvent]) -> None:
+        while self._open:
+            self._open.pop()
+            events.append(CallWithdrawn(len(self._calls) + len(self._open)))
+
+    def _call(self, calls: Sequence[ToolCall], events: list[ParseEvent]) -> None:
+        for written in calls:
+            call, coercions = self._offers.coerced(written)
+            self._coercions += coercions
+            text = json.dumps(call.arguments, ensure_ascii=False)
+            if self._open and not _is_as_seen(self._open[0], call.name, text):
+                self._withdraw(events)
+            index = len(self._calls)
+            if self._open:
+                self._open.popleft()
+            else:
+                events += [CallOpened(index, call.name), ArgumentsGrown(index, text)]
+            events.append(CallParsed(call, index))
+            self._calls.append(call)
 
     def _started(self, kinds: tuple[RegionKind, ...], *, prose: bool) -> Body:
         if not prose:
@@ -325,6 +360,14 @@ class Parser:
     def _special_ids(self) -> dict[int, str]:
         known = self._tokenizer.special_ids if self._tokenizer is not None else {}
         return {known[token]: token for token in self._specials if token in known}
+
+
+def _is_as_seen(seen: tuple[str, list[str]], name: str, arguments: str) -> bool:
+    """Whether what was told of a call while it was written is what it turned out to be."""
+    try:
+        return seen[0] == name and json.dumps(json.loads("".join(seen[1])), ensure_ascii=False) == arguments
+    except (ValueError, RecursionError):
+        return False
 
 
 def _partial_length(text: str, start: int, tokens: Sequence[str]) -> int:

@@ -12,6 +12,7 @@ from arriero.prompts.calls.builtin import builtin_calls
 from arriero.prompts.calls.function_tag import tagged_call
 from arriero.prompts.calls.json_calls import json_calls
 from arriero.prompts.calls.openings import Openings
+from arriero.prompts.calls.preview import Preview
 from arriero.prompts.calls.pythonic import bare_call, pythonic_calls
 from arriero.prompts.calls.regions import Kind, Region
 from arriero.prompts.calls.repair import NotACall, Repair, Repairs
@@ -20,7 +21,7 @@ from arriero.prompts.messages import ToolCall
 _BETWEEN = re.compile(r"(?:[\s;,]|</function(?:=[^<>]{0,200})?>|```\w{0,20}(?=[^\w`]))*")
 _PARTIAL_BETWEEN = re.compile(r"(?:<(?:/f?u?n?c?t?i?o?n?(?:=[^<>]{0,200})?)?|`{1,2}|```\w{0,20})\Z")
 _UNFINISHED_BETWEEN = re.compile(r"(?:</f?u?n?c?t?i?o?n?|```\w{0,20})\Z")
-_TRIGGER = re.compile(r"[{\[<`]")
+_TRIGGER = re.compile(r"(?<![(\[{<`\"'])[{\[<`]")  # not after what `_MENTIONED` holds
 _BLANK = re.compile(r"\s*")
 _MENTIONED = frozenset("([{<`\"'")  # a call right after one of these is spoken of, not made
 
@@ -42,8 +43,8 @@ class Found:
     repairs: tuple[Repair, ...]
 
 
-Item = str | Found
-"""Text, or calls."""
+Item = str | Found | Preview
+"""Text, calls, or what is seen of a call before it is sure."""
 
 _READERS: Mapping[Kind, Callable[[str, Repairs], tuple[ToolCall, ...]]] = {
     "object": json_calls,
@@ -83,7 +84,7 @@ class Body:
         self._gap: list[str] = []
         self._head = ""
         self._region: Region | None = None
-        self._held: list[Item] = []
+        self._held: list[str | Found] = []
         self._certain: list[Item] = []
         self.cut = False
         """Whether the body ended inside a region."""
@@ -209,6 +210,7 @@ class Body:
         if region is None:
             return at
         at = region.feed(text, at)
+        self._certain += region.seen()
         if region.state == "closed":
             self._close()
         elif region.state == "failed":
@@ -278,8 +280,8 @@ class Body:
             self._plain = not self._prose_allowed
             held, self._held = self._held, []
             for item in held:
-                kept = isinstance(item, str) or (item.firm and self._prose_allowed)
-                self._certain.append(item if kept else item.source)
+                kept = isinstance(item, Found) and item.firm and self._prose_allowed
+                self._certain.append(item if kept or isinstance(item, str) else item.source)
             if self._called and self._prose_allowed:
                 self._certain.append(Found((), "", True, (Repair("kept calls beside text"),)))
         gap, self._gap = self._gap, []

@@ -58,6 +58,8 @@ class Literals:
 
     def skip(self, at: int) -> int:
         """Where the blanks from here end."""
+        if not self.text[at : at + 1].isspace():
+            return at
         found = BLANK.match(self.text, at)
         return found.end() if found else at
 

@@ -107,5 +107,5 @@ class Openings:
         wanted += [f"{name}(" for name in self.offered if "bare" in self.kinds]
         return Opening(None, at) if any(name.startswith(word) for name in wanted) else None
 
-    def _names(self) -> set[str]:
+    def _names(self) -> frozenset[str]:
         return BUILTIN_TOOLS.union(self.offered)

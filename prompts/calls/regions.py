@@ -4,6 +4,7 @@ import re
 from typing import Literal
 
 from arriero.prompts.calls.literals import MAX_DEPTH
+from arriero.prompts.calls.preview import ListWatch, ObjectWatch, Preview, Watch
 
 Kind = Literal["object", "array", "list", "tag", "bare", "builtin"]
 """What a region may be: JSON, JSON objects in an array, calls in a list, a function tag, a call without its list, a
@@ -15,6 +16,7 @@ State = Literal["open", "closed", "failed"]
 CLOSERS = {"(": ")", "[": "]", "{": "}"}
 
 _OUTSIDE = re.compile(r"[\"'()\[\]{}]")
+_OUTSIDE_IN_LIST = re.compile(r"[\"'()\[\]{},]")
 _INSIDE = {quote: re.compile(rf"[\\{quote}]") for quote in "\"'"}
 
 
@@ -31,11 +33,29 @@ class Region:
         (8, 2, 'closed')
     """
 
+    __slots__ = (
+        "_begins",
+        "_escaped",
+        "_marks",
+        "_pieces",
+        "_quote",
+        "_run",
+        "_triple",
+        "_watch",
+        "_watched",
+        "kind",
+        "missing",
+        "state",
+    )
+
     def __init__(self, kind: Kind, head: str = "") -> None:
         self.kind = kind
         self.state: State = "open"
         self.missing: list[str] = []
         self._pieces = [head]
+        self._watch = _watch(kind, head)
+        self._watched = self._watch.depth + 1
+        self._marks = _OUTSIDE_IN_LIST if kind == "list" else _OUTSIDE
         self._quote = ""
         self._triple = False
         self._run = 0  # quotes in a row: up to three where a string begins, or where a triple one may end
@@ -52,6 +72,10 @@ class Region:
         """Whether a string is open."""
         return bool(self._quote) and not (self._begins and self._run == 2)
 
+    def seen(self) -> list[Preview]:
+        """What was seen of calls since the last time."""
+        return self._watch.take()
+
     def feed(self, text: str, at: int) -> int:
         """Read on.
 
@@ -63,32 +87,41 @@ class Region:
             Up to where it was read; less than all when the region closed or failed.
         """
         start = at
+        self._watch.begins(at)
         if self.kind == "builtin":
             at = len(text)  # its quotes are not escaped: only the end of the message tells where it ends
         while at < len(text) and self.state == "open":
             at = self._inside(text, at) if self._quote else self._outside(text, at)
         self._pieces.append(text[start:at])
+        self._watch.ends(text, at)
         return at
 
     def _outside(self, text: str, at: int) -> int:
-        found = _OUTSIDE.search(text, at)
-        if found is None:
-            return len(text)
-        mark = found.group()
-        if mark in CLOSERS:
-            self.missing.append(CLOSERS[mark])
-            if len(self.missing) > MAX_DEPTH:
+        missing, watched = self.missing, self._watched
+        for found in self._marks.finditer(text, at):
+            mark = found.group()
+            if mark in CLOSERS:
+                missing.append(CLOSERS[mark])
+                if len(missing) <= watched:
+                    self._watch.opened(text, found.end(), len(missing))
+                elif len(missing) > MAX_DEPTH:
+                    self.state = "failed"
+                    return found.end()
+            elif mark in "\"'":
+                self._quote, self._run, self._begins, self._triple = mark, 1, True, False
+                return found.end()
+            elif mark == ",":
+                if len(missing) == watched:
+                    self._watch.comma(text, found.end())
+            elif not missing or missing.pop() != mark:
                 self.state = "failed"
-        elif mark in "\"'":
-            self._quote, self._run, self._begins, self._triple = mark, 1, True, False
-        elif self.missing and self.missing[-1] == mark:
-            self.missing.pop()
-            if not self.missing:
-                self.state = "closed"
-        else:
-            self.state = "failed"
-            return found.start()
-        return found.end()
+                return found.start()
+            elif len(missing) < watched:
+                self._watch.closed(text, found.end(), len(missing))
+                if not missing:
+                    self.state = "closed"
+                    return found.end()
+        return len(text)
 
     def _inside(self, text: str, at: int) -> int:
         if self._escaped:
@@ -121,3 +154,10 @@ class Region:
         if self._run == 2:
             self._quote = ""
         return at
+
+
+def _watch(kind: Kind, head: str) -> Watch:
+    if kind == "list":
+        return ListWatch()
+    depths = {"object": 1, "array": 2, "tag": 0}
+    return ObjectWatch(depths[kind], head) if kind in depths else Watch(0)

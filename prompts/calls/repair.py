@@ -46,7 +46,7 @@ class Repairs:
         self.allowed = allowed
         self._offered = offered
         self._declared = declared
-        self._made: list[str] = []
+        self._made: dict[str, None] = {}
 
     def fix(self, what: str) -> None:
         """Note a repair.
@@ -59,8 +59,7 @@ class Repairs:
         """
         if not self.allowed:
             raise NotACall(what)
-        if what not in self._made:
-            self._made.append(what)
+        self._made[what] = None
 
     def knows(self, name: str) -> bool:
         """Whether the tool is offered, as far as that is known."""
@@ -81,7 +80,8 @@ class Repairs:
 
     def take_back(self, count: int) -> None:
         """Forget all but the first repairs: what they were made for is no call after all."""
-        del self._made[count:]
+        while len(self._made) > count:
+            self._made.popitem()
 
     def made_for(self, calls: tuple[ToolCall, ...]) -> tuple[Repair, ...]:
         """The repairs, once these calls came of them.
