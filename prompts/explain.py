@@ -1,6 +1,5 @@
 """A prompt taken apart for people: who wrote each part, where it came from, which tokens it takes."""
 
-import json
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,28 +12,20 @@ import jinja2
 
 from arriero.prompts.budget import Conversation
 from arriero.prompts.dialect import Dialect
-from arriero.prompts.errors import ArrieroError, InvalidMessage
+from arriero.prompts.errors import ArrieroError
 from arriero.prompts.formats import read_conversation
 from arriero.prompts.jsonl import UnreadableLine, read_objects, render_line
-from arriero.prompts.messages import Message, TextPart
+from arriero.prompts.origins import ROLES, TEMPLATE, Sources
 from arriero.prompts.prompt import Prompt, Segment, SegmentKind
-from arriero.prompts.template import HEADERS, json_text
 from arriero.prompts.tokens import Tokenizer
 from arriero.prompts.visible import visible
 
-TEMPLATE = "template"
-"""Origin of what the dialect's template wrote."""
-
-OPTIONS = "options"
-"""Origin of content that came from neither a message nor a tool: a date, names of built-in tools, categories."""
-
 _OPENERS = frozenset({"<|start_header_id|>", "<|header_start|>", "<s>"})
-_ROLES = {str(on_wire): role for role, on_wire in HEADERS.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A segment of a prompt.
+    """A segment of a prompt, or a part of one that holds texts of several origins.
 
     Args:
         text: Its text.
@@ -114,22 +105,18 @@ def explain(prompt: Prompt, tokenizer: Tokenizer | None = None) -> Explanation:
         ['hello']
     """
     ids = None if tokenizer is None else _ids(prompt.segments, tokenizer)
-    sources = _Sources(prompt)
+    sources = Sources(prompt)
     blocks, after = [], 0
     for places in _blocks(prompt.segments):
         segments = [prompt.segments[at] for at in places]
         role = _role(segments)
         message = sources.message(role, segments, after)
         after = after if message is None else message + 1
-        pieces = (
-            Piece(
-                segment.text,
-                segment.kind,
-                sources.origin(segment.text, role, message) if segment.kind == "content" else TEMPLATE,
-                None if ids is None else tuple(ids[at]),
-            )
-            for at, segment in zip(places, segments, strict=True)
-        )
+        pieces: list[Piece] = []
+        for at, segment in zip(places, segments, strict=True):
+            content = segment.kind == "content"
+            parts = sources.parts(segment.text, role, message) if content else [(segment.text, TEMPLATE)]
+            pieces += _pieces(segment.kind, parts, None if ids is None else ids[at])
         blocks.append(Block(role, message, tuple(pieces)))
     return Explanation(tuple(blocks))
 
@@ -185,80 +172,6 @@ def explanation_page(explanations: Mapping[str, Explanation]) -> str:
     return _page().render(explanations=explanations)
 
 
-class _Sources:
-    """The texts that messages and tools may have in a prompt."""
-
-    def __init__(self, prompt: Prompt) -> None:
-        conversation = prompt.conversation
-        self._messages = () if conversation is None else conversation.messages
-        self._texts = [frozenset(text.strip() for text in _message_texts(message)) for message in self._messages]
-        self._tools: dict[str, str] = {}
-        for tool in () if conversation is None else conversation.tools:
-            body = tool.get("function", tool)
-            name = str(body.get("name"))
-            self._tools |= {text.strip(): name for text in _tool_texts(tool, body)}
-
-    def message(self, role: str, segments: Sequence[Segment], after: int) -> int | None:
-        """The message that a block writes, looked for from one on."""
-        contents = [segment.text.strip() for segment in segments if segment.kind == "content"] or [""]
-        later = [at for at in range(after, len(self._messages)) if self._messages[at].role == _ROLES.get(role)]
-        found = next((at for at in later if self._texts[at].intersection(contents)), None)
-        # A call may be written as no text that is known here, as may a tool's result: then the order tells.
-        by_order = later[0] if later and role in ("assistant", "ipython") else None
-        return by_order if found is None else found
-
-    def origin(self, text: str, role: str, message: int | None) -> str:
-        """Where a text of a block came from."""
-        text = text.strip()
-        matching = [at for at, texts in enumerate(self._texts) if text in texts]
-        if message in matching or (message is not None and _ROLES.get(role) in ("assistant", "tool")):
-            return f"message {message}"
-        if (tool := self._tools.get(text) or self._declared(text)) is not None:
-            return f"tool {tool}"
-        return f"message {matching[0]}" if matching else OPTIONS
-
-    def _declared(self, text: str) -> str | None:
-        # templates differ in how they write a declaration; its name is the same in all
-        if not self._tools or text[:1] not in ("{", "["):
-            return None
-        try:
-            value = json.loads(text)
-        except (ValueError, RecursionError):
-            return None
-        names = [_declared_name(one) for one in (value if isinstance(value, list) else [value])]
-        known = [name for name in names if name in self._tools]
-        return ", ".join(known) if known and len(known) == len(names) else None
-
-
-def _message_texts(message: Message) -> Iterator[str]:
-    content = message.content
-    if isinstance(content, str):
-        yield content
-    if isinstance(content, tuple):
-        yield from (part.text for part in content if isinstance(part, TextPart))
-    elif message.role == "tool":
-        yield from (_json(content), _json({"output": content}), str(content))
-    for call in message.tool_calls:
-        yield call.name
-
-
-def _tool_texts(tool: Mapping[str, Any], body: Mapping[str, Any]) -> Iterator[str]:
-    yield from (_json(one, indent) for one in (tool, body) for indent in (None, 2, 4))
-    yield from (str(body.get("name")), str(body.get("description")), _json(body.get("parameters")))
-
-
-def _declared_name(value: Any) -> str:
-    body = value.get("function", value) if isinstance(value, Mapping) else None
-    return str(body.get("name")) if isinstance(body, Mapping) else ""
-
-
-def _json(value: Any, indent: int | None = None) -> str:
-    try:
-        return json_text(value, indent)
-    except InvalidMessage:
-        return ""
-
-
 def _blocks(segments: Sequence[Segment]) -> list[list[int]]:
     blocks: list[list[int]] = [[]]
     opened = False
@@ -273,27 +186,40 @@ def _blocks(segments: Sequence[Segment]) -> list[list[int]]:
 
 def _role(segments: Sequence[Segment]) -> str:
     for opener, name in pairwise(segments):
-        if opener.kind == "special" and opener.text in _OPENERS and name.text in _ROLES:
+        if opener.kind == "special" and opener.text in _OPENERS and name.text in ROLES:
             return name.text
     return ""
 
 
-def _ids(segments: Sequence[Segment], tokenizer: Tokenizer) -> list[list[int]]:
-    """The ids of `Prompt.encode`, each with the segment in which its text begins."""
-    found: list[list[int]] = [[] for _ in segments]
+def _pieces(
+    kind: SegmentKind, parts: Sequence[tuple[str, str]], ids: Sequence[tuple[int, int]] | None
+) -> Iterator[Piece]:
+    start = 0
+    for text, origin in parts:
+        end = start + len(text)
+        own = None if ids is None else tuple(id_ for id_, at in ids if start <= at < end)
+        yield Piece(text, kind, origin, own)
+        start = end
+
+
+def _ids(segments: Sequence[Segment], tokenizer: Tokenizer) -> list[list[tuple[int, int]]]:
+    """The ids of `Prompt.encode` in the segments in which their texts begin, each with its place there."""
+    found: list[list[tuple[int, int]]] = [[] for _ in segments]
     run: list[int] = []
 
     def close() -> None:
         ends = list(accumulate(len(segments[at].text) for at in run))
         for id_, start in tokenizer.spans("".join(segments[at].text for at in run)):
-            found[run[min(bisect_right(ends, start), len(run) - 1)]].append(id_)
+            number = min(bisect_right(ends, start), len(run) - 1)
+            length = len(segments[run[number]].text)
+            found[run[number]].append((id_, min(start - ends[number] + length, length - 1)))
         run.clear()
 
     for at, segment in enumerate(segments):
         if segment.kind == "special" or segment.apart:
             close()
         if segment.kind == "special":
-            found[at].append(tokenizer.special_id(segment.text))
+            found[at].append((tokenizer.special_id(segment.text), 0))
             continue
         run.append(at)
         if segment.apart:

@@ -50,6 +50,20 @@ def test_each_part_has_its_origin(name: str) -> None:
     assert (found.pop("Sunny."), found.pop("Thanks"), found) == ("message 4", "message 5", {})
 
 
+@pytest.mark.parametrize("name", ["llama3.1", "llama3.2", "llama4"])
+def test_words_of_several_origins_in_one_content_are_told_apart(name: str, meta: Any) -> None:
+    tokenizer = meta("llama4" if name == "llama4" else "llama3")
+    prompt = Dialect.get(name, "meta").render(TALK[:2], [TOOL], OPTIONS)
+    explanation = explain(prompt, tokenizer)
+    assert [block.message for block in explanation.blocks if block.role == "system"] == [0]
+    found = origins(explanation)
+    assert ("Be brief.", "message 0") in found
+    (declared,) = [text for text, origin in found if origin == "tool get_weather"]
+    assert json.loads(declared)["name" if name != "llama3.1" else "function"]
+    ids = [id_ for block in explanation.blocks for piece in block.pieces for id_ in piece.ids or ()]
+    assert ids == prompt.encode(tokenizer)
+
+
 def test_a_block_that_the_template_added_is_no_message() -> None:
     explanation = explain(Dialect.get("llama3.1").render([Message("user", "hi")]))
     assert [(block.role, block.message) for block in explanation.blocks] == [
