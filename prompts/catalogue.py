@@ -24,13 +24,15 @@ _LLAMA31 = ChatWriter("llama3.1", builtin_tools=True, fixed_date="26 Jul 2024")
 _VISION = ChatWriter("llama3.2-vision", Abilities(parts="pictures"), system_block="unless pictured")
 _LLAMA4 = ChatWriter(
     "llama4",
-    Abilities(parts="pictures", several_calls=True, text_beside_calls=True, drops_empty_calls=True),
+    Abilities(parts="pictures", system_part=True, several_calls=True, text_beside_calls=True, drops_empty_calls=True),
     system_block="given",
 )
-_VLLM_31 = ChatWriter("vllm-llama3.1_json", Abilities(parts="text", text_results=True), parts_with_tools="written")
+_VLLM_31 = ChatWriter(
+    "vllm-llama3.1_json", Abilities(parts="text", system_part=True, text_results=True), parts_with_tools="written"
+)
 _VLLM_32 = ChatWriter(
     "vllm-llama3.2_json",
-    Abilities(parts="pictures", text_results=True),
+    Abilities(parts="pictures", system_part=True, text_results=True),
     tools_in_user_message=False,
     system_block="never pictured",
     parts_with_tools="written",
@@ -41,13 +43,14 @@ _VLLM_32_PYTHONIC = ChatWriter(
 )
 _VLLM_4 = ChatWriter(
     "vllm-llama4_json",
-    Abilities(parts="pictures", several_calls=True, text_beside_calls=True, drops_empty_calls=True),
+    Abilities(parts="json", several_calls=True, text_beside_calls=True, drops_empty_calls=True),
     parts_with_tools="written",
 )
 _VLLM_4_PYTHONIC = ChatWriter(
     "vllm-llama4_pythonic",
     Abilities(
         parts="pictures",
+        system_part=True,
         several_calls=True,
         text_beside_calls=True,
         text_results=True,

@@ -24,9 +24,10 @@ class RenderOptions:
     | arguments that are JSON text | all with JSON calls | encoded twice | decoded first |
     | tools, no user message to open | all with tools in it | refused | tools in the system block |
     | tools in the system block, which is not written | 3.2 Vision, 4 | tools are dropped | the block is written |
+    | parts | vLLM JSON for 4 | their JSON, no picture | the parts |
     | parts in the user message with tools | 3.2 Vision, 4 | Python's print of them, no picture | the parts |
     | text in parts | 2, 3, 3.1, 3.2, 3.3 | refused | the parts' text, joined |
-    | a system message of several parts | all others | refused | the parts' text, joined |
+    | a system message of several parts; for 3.2 Vision, of one | all others | refused | the parts' text, joined |
     | a picture beside a system message | 3.2 Vision's first release, vLLM JSON for 3.2 | refused | both |
     | a picture beside tools | vLLM JSON for 3.2 | refused | both |
     | a later system message | 2 | dropped or refused | `<<SYS>>` before what the user says next |

@@ -3,9 +3,11 @@
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from arriero.prompts.errors import InvalidMessage
 from arriero.prompts.messages import ImagePart, Message, TextPart, ToolCall
+from arriero.prompts.template import json_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +16,8 @@ class Abilities:
 
     Args:
         tools: Whether it knows tools, calls and their results.
-        parts: Content in parts: `none`, only `text`, or `pictures` too.
+        parts: Content in parts: `none`; only `text`; `pictures` too; `json`, as JSON, which loses the pictures.
+        system_part: Whether a system message may be one part of text.
         several_calls: Whether one message can hold several calls.
         text_beside_calls: Whether text beside a call is written; else it is dropped.
         drops_empty_calls: Whether a message with an empty list of calls is dropped; else it is refused.
@@ -23,7 +26,8 @@ class Abilities:
     """
 
     tools: bool = True
-    parts: str = "none"
+    parts: Literal["none", "text", "pictures", "json"] = "none"
+    system_part: bool = False
     several_calls: bool = False
     text_beside_calls: bool = False
     drops_empty_calls: bool = False
@@ -88,15 +92,34 @@ def _parts(message: Message, abilities: Abilities, repair: bool) -> Message:
     parts = message.content if isinstance(message.content, tuple) else ()
     texts = [part for part in parts if isinstance(part, TextPart)]
     pictured = any(isinstance(part, ImagePart) for part in parts)
-    if pictured and abilities.parts != "pictures":
+    if pictured and abilities.parts not in ("pictures", "json"):
         raise InvalidMessage("a picture for a dialect that reads text only: leave it out, or use a vision dialect")
     if message.role == "system" and pictured:
         raise InvalidMessage("a picture in a system message: put it into a user message")
+    if abilities.parts == "json" and not repair:
+        return replace(message, content=json_text(parts_as_json(parts)))
     if message.role != "system" and abilities.parts != "none":
         return message
-    if not repair and (abilities.parts == "none" or len(texts) != 1):
+    if not repair and not (message.role == "system" and abilities.system_part and len(texts) == 1):
         raise InvalidMessage("content must be text here, not parts: pass a string, or set repair=True")
     return replace(message, content="".join(part.text for part in texts))
+
+
+def parts_as_json(parts: Sequence[TextPart | ImagePart]) -> list[dict[str, str]]:
+    """Parts in the shape that published templates take them in.
+
+    Args:
+        parts: The parts.
+
+    Returns:
+        `{"type": "text", "text": ...}` or `{"type": "image"}` for each.
+    """
+    return [
+        {"type": "text", "text": part.text}
+        if isinstance(part, TextPart)
+        else {"type": "image"} | ({"url": part.url} if part.url else {})
+        for part in parts
+    ]
 
 
 def _calls(message: Message, abilities: Abilities, builtin_tools: Collection[str], repair: bool) -> Message:

@@ -6,10 +6,10 @@ from typing import Any, Literal, cast
 
 from arriero.prompts.dates import today
 from arriero.prompts.errors import InvalidMessage
-from arriero.prompts.messages import ImagePart, Message, TextPart
+from arriero.prompts.messages import ImagePart, Message
 from arriero.prompts.options import RenderOptions
 from arriero.prompts.prompt import Prompt
-from arriero.prompts.writers.adaptation import Abilities, adapt
+from arriero.prompts.writers.adaptation import Abilities, adapt, parts_as_json
 from arriero.prompts.writers.checks import check_order, check_tools
 from arriero.prompts.writers.located import render_located
 from arriero.prompts.writers.writer import Tools
@@ -114,7 +114,7 @@ class ChatWriter:
             )
         first = said.pop(0)
         if isinstance(first.content, tuple) and self.parts_with_tools == "printed" and not options.repair:
-            return replace(first, content=_printed(first.content))
+            return replace(first, content=str(parts_as_json(first.content)))
         return first
 
     def _has_system_block(self, system: Message | None, pictured: bool, repair: bool) -> bool:
@@ -157,13 +157,3 @@ def opened(messages: Sequence[Message], options: RenderOptions) -> Sequence[Mess
 
 def _pictured(message: Message) -> bool:
     return isinstance(message.content, tuple) and any(isinstance(part, ImagePart) for part in message.content)
-
-
-def _printed(parts: tuple[TextPart | ImagePart, ...]) -> str:
-    shown = []
-    for part in parts:
-        if isinstance(part, TextPart):
-            shown.append({"type": "text", "text": part.text})
-        else:
-            shown.append({"type": "image"} | ({"url": part.url} if part.url else {}))
-    return str(shown)
