@@ -54,7 +54,7 @@ class Notation:
     @property
     def raw(self) -> CharSet:
         """Characters that stand for themselves wherever they are: all but the quote, the backslash, `<`, controls."""
-        return without(without(EVERY, _CONTROLS), charset(self.quote, "\\<\x7f"))
+        return without(without(EVERY, _CONTROLS), charset(self.quote, "\\<"))
 
     def string(self, rules: Rules, least: int = 0, most: int | None = None) -> str:
         """Any text, of so many characters.
@@ -112,8 +112,6 @@ class Notation:
     def _written(self, character: str) -> str:
         if character in "\\" + self.quote:
             return "\\" + character
-        if character == "\x7f":
-            return "\\u007f"
         if character in _SHORT:
             return "\\" + _SHORT[character]
         return f"\\u{ord(character):04x}"

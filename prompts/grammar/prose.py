@@ -27,7 +27,7 @@ def prose(rules: Rules, names: Sequence[str]) -> str:
     """
     banned = [*_CALL_MARKS, *(f"{quote}{name}{quote}" for name in names for quote in "\"'")]
     banned += [name + after for name in names for after in _AFTER_NAME]
-    begun = _begun(rules, banned, banned)
+    begun = _begun(rules, banned, banned, closed="[")
     opened = rules.add("bracket", _bracket()) + " " + rules.add("prose", _free(banned))
     return rules.add("said", f'{_BLANK}* ("" | {begun} | "[" {opened})')
 
@@ -43,17 +43,17 @@ def code(rules: Rules, names: Sequence[str]) -> str:
         The expression.
     """
     calls = [name + after for name in names for after in _AFTER_NAME]
-    return rules.add("code", _begun(rules, ["<|"], [*calls, "<function"]))
+    return rules.add("code", _begun(rules, ["<|"], [*calls, "<function"], closed="[{"))
 
 
-def _begun(rules: Rules, anywhere: Sequence[str], at_start: Sequence[str]) -> str:
-    """Text that begins with a visible character, but neither with a bracket or brace nor with a banned text.
+def _begun(rules: Rules, anywhere: Sequence[str], at_start: Sequence[str], closed: str) -> str:
+    """Text that begins with a visible character, but neither with one of `closed` nor with a banned text.
 
     The automaton for banned texts begins after the first character, so the rest of a banned text that begins with it
     is banned as well: anywhere, which costs texts that begin so a little more than need be.
     """
     heads = dict.fromkeys(text[0] for text in at_start)
-    ordinary = without(without(EVERY, _SPACES), charset("".join(heads), "[\x00"))
+    ordinary = without(without(EVERY, _SPACES), charset("".join(heads), closed, "\x00"))
     choices = [f"{one_of(ordinary)} {rules.add('prose', _free(anywhere))}"]
     for head in heads:
         rest = [text[1:] for text in at_start if text[0] == head]

@@ -159,7 +159,9 @@ class Values:
                 raise GrammarNotExpressible(f"{where}: unknown type {kind!r}; use one of {', '.join(EVERY_TYPE)}")
 
     def _constants(self, schema: Mapping[str, Any], where: str) -> str | None:
-        values = [value for value in schema.get("enum", [schema.get("const")]) if value == schema.get("const", value)]
+        values = list(schema["enum"] if "enum" in schema else [schema["const"]])
+        if "enum" in schema and "const" in schema:
+            values = [value for value in values if value == schema["const"]]
         kinds = types_of(schema) if "type" in schema else ("any",)
         try:
             return _one_of(self._constant(value) for value in values if any(fits(value, kind) for kind in kinds))

@@ -1,4 +1,4 @@
-"""Models with random weights, held to grammars: all they write are calls that our parser reads, with valid arguments."""
+"""Random models, held to grammars: all that they write are calls that our parser reads, with valid arguments."""
 
 import json
 import shutil
