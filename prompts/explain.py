@@ -97,7 +97,7 @@ def explain(prompt: Prompt, tokenizer: Tokenizer | None = None) -> Explanation:
         VocabularyMismatch: The tokenizer has no id for a special token of the prompt.
 
     Example:
-        >>> from arriero.prompts.dialect import Dialect
+        >>> from arriero.prompts.messages import Message
         >>> prompt = Dialect.get("llama3.1").render([Message("user", "hello")])
         >>> [(block.role, block.message) for block in explain(prompt).blocks]
         [('system', None), ('user', 0), ('assistant', None)]
@@ -164,7 +164,7 @@ def explanation_page(explanations: Mapping[str, Explanation]) -> str:
         The page.
 
     Example:
-        >>> from arriero.prompts.dialect import Dialect
+        >>> from arriero.prompts.messages import Message
         >>> prompt = Dialect.get("llama3.1").render([Message("user", "<b>hello")])
         >>> "&lt;b&gt;hello" in explanation_page({"Hello": explain(prompt)})
         True

@@ -148,7 +148,9 @@ def _message_texts(message: Message) -> Iterator[str]:
 
 def _tool_texts(tool: Mapping[str, Any], body: Mapping[str, Any]) -> Iterator[str]:
     yield from (_json(one, indent) for one in (tool, body) for indent in (None, 2, 4))
-    yield from (str(body.get("name")), str(body.get("description") or ""), _json(body.get("parameters")))
+    yield from (str(body.get("name")), str(body.get("description") or ""))
+    if parameters := body.get("parameters"):
+        yield _json(parameters)
 
 
 def _declared_name(value: Any) -> str:
