@@ -94,7 +94,12 @@ class Format:
             >>> FORMATS["meta-tool-response"].render({"status": "completed", "stdout": "42", "stderr": ""}).text
             'completed\n[stdout]42[/stdout]'
         """
-        return self.make(given)
+        try:
+            return self.make(given)
+        except (AttributeError, KeyError, TypeError) as error:
+            if self.dialect is not None:  # a dialect checks its input itself: this is no fault of the caller's
+                raise
+            raise InvalidMessage(f"the input has another shape than the format takes: {error}") from error
 
 
 def read_conversation(given: Mapping[str, Any]) -> tuple[list[Message], Sequence[Mapping[str, Any]], RenderOptions]:

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vectors import parsed, rendered
 
+from arriero.prompts.catalogue import DIALECTS
 from arriero.prompts.dialect import Dialect
+from arriero.prompts.formats import FORMATS
 from arriero.prompts.jsonl import parse_lines, render_lines
 from arriero.prompts.tokens import Tokenizer
 
@@ -251,3 +253,31 @@ def test_no_line_raises(line: str) -> None:
     for answer in [*render_lines([line], LLAMA), *parse_lines([line], LLAMA)]:
         assert "id" in answer
         assert ("error" in answer) != ("text" in answer or "content" in answer)
+
+
+def mangled(value: Any, draw: st.DrawFn) -> Any:
+    """The value with something in it replaced or left out."""
+    if isinstance(value, dict) and value and draw(st.booleans()):
+        key = draw(st.sampled_from(sorted(value)))
+        rest = {other: inner for other, inner in value.items() if other != key}
+        return rest if draw(st.integers(0, 4)) == 0 else value | {key: mangled(value[key], draw)}
+    if isinstance(value, list) and value and draw(st.booleans()):
+        at = draw(st.integers(0, len(value) - 1))
+        return [*value[:at], mangled(value[at], draw), *value[at + 1 :]]
+    return draw(json_values)
+
+
+@st.composite
+def mangled_vectors(draw: st.DrawFn) -> dict[str, Any]:
+    vector = draw(st.sampled_from([parameter.values[0] for parameter in rendered(*FORMATS)]))
+    name, source = draw(st.sampled_from(sorted(DIALECTS)))
+    given = mangled(vector["input"], draw)
+    if draw(st.booleans()):
+        return {"id": 1, "format": vector["format"], "input": given}
+    return {"id": 1, "dialect": name, "source": source, **(given if isinstance(given, dict) else {})}
+
+
+@given(vector=mangled_vectors())
+def test_no_mangled_conversation_raises(vector: dict[str, Any]) -> None:
+    (answer,) = render_lines([json.dumps(vector)])
+    assert "id" in answer
