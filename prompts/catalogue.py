@@ -24,7 +24,7 @@ _LLAMA31 = ChatWriter("llama3.1", builtin_tools=True, fixed_date="26 Jul 2024")
 _VISION = ChatWriter("llama3.2-vision", Abilities(parts="pictures"), system_block="unless pictured")
 _LLAMA4 = ChatWriter(
     "llama4",
-    Abilities(parts="pictures", system_part=True, several_calls=True, text_beside_calls=True, drops_empty_calls=True),
+    Abilities(parts="pictures", system_part=True, several_calls=True, text_beside_calls=True, empty_calls="dropped"),
     system_block="given",
 )
 _VLLM_31 = ChatWriter(
@@ -43,7 +43,7 @@ _VLLM_32_PYTHONIC = ChatWriter(
 )
 _VLLM_4 = ChatWriter(
     "vllm-llama4_json",
-    Abilities(parts="json", several_calls=True, text_beside_calls=True, drops_empty_calls=True),
+    Abilities(parts="json", several_calls=True, text_beside_calls=True, empty_calls="dropped"),
     parts_with_tools="written",
 )
 _VLLM_4_PYTHONIC = ChatWriter(
@@ -53,6 +53,7 @@ _VLLM_4_PYTHONIC = ChatWriter(
         system_part=True,
         several_calls=True,
         text_beside_calls=True,
+        empty_calls="written",
         text_results=True,
         text_arguments=False,
     ),

@@ -18,15 +18,15 @@ class RenderOptions:
     |---|---|---|---|
     | several calls in one message | 3.1, 3.2, 3.3, vLLM JSON for 3 | refused | one after another, `; ` between |
     | several calls in one message | 4, vLLM JSON for 4 | nothing between them | `; ` between |
-    | a list of calls that is empty | 3.x | refused | the text, as a message without calls |
-    | a list of calls that is empty | 4 | the message is dropped | the text, as a message without calls |
+    | a list of calls that is empty | 3.x, vLLM for 3 | refused | the text, as a message without calls |
+    | a list of calls that is empty | 4, vLLM JSON for 4 | the message is dropped | the text, as a message without calls |
     | text beside a call | 3.x, vLLM for 3 | the text is dropped | the text before the call |
     | arguments that are JSON text | all with JSON calls | encoded twice | decoded first |
     | tools, no user message to open | all with tools in it | refused | tools in the system block |
     | tools in the system block, which is not written | 3.2 Vision, 4 | tools are dropped | the block is written |
     | parts | vLLM JSON for 4 | their JSON, no picture | the parts |
     | parts in the user message with tools | 3.2 Vision, 4 | Python's print of them, no picture | the parts |
-    | text in parts | 2, 3, 3.1, 3.2, 3.3 | refused | the parts' text, joined |
+    | text in parts | 2, 3, 3.1, 3.2, 3.3, vLLM pythonic for 3.2 | refused | the parts' text, joined |
     | a system message of several parts; for 3.2 Vision, of one | all others | refused | the parts' text, joined |
     | a picture beside a system message | 3.2 Vision's first release, vLLM JSON for 3.2 | refused | both |
     | a picture beside tools | vLLM JSON for 3.2 | refused | both |

@@ -20,7 +20,7 @@ class Abilities:
         system_part: Whether a system message may be one part of text.
         several_calls: Whether one message can hold several calls.
         text_beside_calls: Whether text beside a call is written; else it is dropped.
-        drops_empty_calls: Whether a message with an empty list of calls is dropped; else it is refused.
+        empty_calls: What becomes of a message whose list of calls is empty: `refused`, `dropped` or `written`.
         text_results: Whether only results that are text are written.
         text_arguments: Whether arguments that are a text, instead of an object, are written.
     """
@@ -30,7 +30,7 @@ class Abilities:
     system_part: bool = False
     several_calls: bool = False
     text_beside_calls: bool = False
-    drops_empty_calls: bool = False
+    empty_calls: Literal["refused", "dropped", "written"] = "refused"
     text_results: bool = False
     text_arguments: bool = True
 
@@ -70,8 +70,8 @@ def _adapted(message: Message, abilities: Abilities, builtin_tools: Collection[s
         message = _parts(message, abilities, repair)
     if message.tool_calls:
         return _calls(message, abilities, builtin_tools, repair)
-    if message.empty_calls and not repair:
-        if abilities.drops_empty_calls:
+    if message.empty_calls and not repair and abilities.empty_calls != "written":
+        if abilities.empty_calls == "dropped":
             return None
         raise InvalidMessage("'tool_calls' must hold a call; leave it out when there is none, or set repair=True")
     return message

@@ -21,6 +21,7 @@ FIRST_VISION = Dialect.get("llama3.2-vision", "first-release")
 VLLM_32 = Dialect.get("llama3.2", "llama3.2_json")
 LLAMA4 = Dialect.get("llama4")
 LLAMA2 = Dialect.get("llama2")
+DROPPING = [LLAMA4, Dialect.get("llama4", "llama4_json")]
 ONE_CALL = [
     Dialect.get("llama3.1"),
     Dialect.get("llama3.2"),
@@ -66,15 +67,20 @@ def test_calls_of_llama_4_stand_apart(source: str) -> None:
     assert '}}; {"name": "g"' in dialect.render([HI, TWO_CALLS, *RESULTS], (), REPAIR).text
 
 
-@pytest.mark.parametrize("dialect", [*ONE_CALL, LLAMA4], ids=lambda dialect: f"{dialect.name} {dialect.source}")
+@pytest.mark.parametrize("dialect", [*ONE_CALL, *DROPPING], ids=lambda dialect: f"{dialect.name} {dialect.source}")
 def test_a_message_with_an_empty_list_of_calls_is_text(dialect: Dialect) -> None:
     talk = [HI, Message("assistant", "hello", empty_calls=True), Message("user", "again")]
-    if dialect is LLAMA4:
+    if dialect in DROPPING:
         assert "hello" not in dialect.render(talk).text
     else:
         with pytest.raises(InvalidMessage, match="message 1: 'tool_calls' must hold a call"):
             dialect.render(talk)
     assert dialect.render(talk, (), REPAIR) == dialect.render([HI, Message("assistant", "hello"), talk[2]], (), REPAIR)
+
+
+def test_an_empty_list_of_calls_is_no_matter_to_one_of_vllms_templates() -> None:
+    dialect = Dialect.get("llama4", "llama4_pythonic")
+    assert "hello<|eot|>" in dialect.render([HI, Message("assistant", "hello", empty_calls=True)]).text
 
 
 @pytest.mark.parametrize("dialect", ONE_CALL, ids=lambda dialect: f"{dialect.name} {dialect.source}")
