@@ -18,8 +18,8 @@ class RenderOptions:
     |---|---|---|---|
     | several calls in one message | 3.1, 3.2, 3.3, vLLM JSON for 3 | refused | one after another, `; ` between |
     | several calls in one message | 4, vLLM JSON for 4 | nothing between them | `; ` between |
-    | a list of calls that is empty | 3.x, vLLM for 3 | refused | the text, as a message without calls |
-    | a list of calls that is empty | 4, vLLM JSON for 4 | the message is dropped | the text, as a message without calls |
+    | a list of calls that is empty | 3.x, vLLM for 3 | refused | the text, as without calls |
+    | a list of calls that is empty | 4, vLLM JSON for 4 | the message is dropped | the text, as without calls |
     | text beside a call | 3.x, vLLM for 3 | the text is dropped | the text before the call |
     | arguments that are JSON text | all with JSON calls | encoded twice | decoded first |
     | tools, no user message to open | all with tools in it | refused | tools in the system block |
