@@ -277,7 +277,8 @@ class Parser:
             repairs = (Repair("read a call beside text", (call.name,)),) if beside_text else ()
             self._tell([Found((call,), code, True, repairs)], events)
         else:
-            self._tell([tag + code if beside_text else code], events)
+            text = tag + code if beside_text else code
+            self._tell([text] if text else [], events)
 
     def _tagged_calls(self, end: End) -> list[Item]:
         """The calls after tags, when there is nothing else."""

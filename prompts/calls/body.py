@@ -7,6 +7,7 @@ anything else beside the calls makes the whole body text (FORMATS.md section 10,
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 
 from arriero.prompts.calls.builtin import builtin_calls
 from arriero.prompts.calls.function_tag import tagged_call
@@ -154,8 +155,14 @@ class Body:
             self._reject("")
 
     def _take(self) -> list[Item]:
-        certain, self._certain = [item for item in self._certain if item], []
-        return certain
+        certain, self._certain = self._certain, []
+        taken: list[Item] = []
+        for is_text, items in groupby(certain, lambda item: isinstance(item, str)):
+            if not is_text:
+                taken += items
+            elif text := "".join(item for item in items if isinstance(item, str)):
+                taken.append(text)
+        return taken
 
     def _settle(self, *, ended: bool) -> None:
         """Decide on what is open."""

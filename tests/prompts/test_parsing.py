@@ -1,52 +1,45 @@
-"""What a model wrote is read the same however it arrives, and nothing it writes does harm."""
+"""What a model wrote is read as the format documents it, however it arrives."""
 
-import itertools
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import tokenizers
 import vocabularies
-from hypothesis import given
-from hypothesis import strategies as st
+from call_writers import agree, read
 from vectors import parsed
 
 from arriero.prompts.dialect import Dialect
 from arriero.prompts.errors import VocabularyMismatch
-from arriero.prompts.messages import Message, ToolCall
-from arriero.prompts.options import RenderOptions
-from arriero.prompts.parser import CallParsed, Parsed, ParseEvent, Parser, TextParsed
+from arriero.prompts.messages import ToolCall
+from arriero.prompts.parser import (
+    ArgumentsGrown,
+    CallOpened,
+    CallParsed,
+    CallWithdrawn,
+    MessageEnded,
+    Parsed,
+    Parser,
+    TextParsed,
+)
 from arriero.prompts.tokens import Tokenizer
 
 LLAMA = Dialect.get("llama3.1")
-SEEN = ("auto", "llama3-json", "llama3-builtin")
-ENDS = ("<|eot_id|>", "<|eom_id|>", "<|end_of_text|>")
-
-written = st.lists(
-    st.sampled_from([
-        *ENDS, "<|python_tag|>", '{"name": "f", "parameters": {"a": 1}}', '{"name": "f"', ', "parameters": {}}', "; ",
-        '{"', "\\", '"', "{", "}", "[", "]",
-        'brave_search.call(query="x")', "print(1)", "<|", "<|eot", "_id|>", "\n", "سلام",
-    ])
-    | st.text(st.characters(codec="utf-8"), max_size=6),
-    max_size=12,
-).map("".join)  # fmt: skip
-value = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**70), 2**70)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(st.characters(codec="utf-8"), max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=6,
-)
+SYNTAXES = ("auto", "llama3-json", "llama3-builtin", "function-tag", "pythonic", "llama4")
+CUTS = (1, 3, 17, 10**6)
 
 
-def _in_pieces(parser: Parser, text: str, cuts: Sequence[int]) -> tuple[Parsed, list[ParseEvent]]:
-    edges = [0, *sorted(cut % (len(text) + 1) for cut in cuts), len(text)]
-    events = [event for a, b in itertools.pairwise(edges) for event in parser.feed(text[a:b])]
-    return parser.finish(), events
+def _tools(vector: dict[str, Any]) -> list[Any] | None:
+    schemas = vector.get("schema") or {}
+    names: list[str] | None = vector["tools"]
+    if names is None:
+        return None
+    return [{"name": name, "parameters": schemas[name]} if name in schemas else name for name in names]
+
+
+def _parser(vector: dict[str, Any], *, repair: bool) -> Parser:
+    llama = Dialect.get("llama4") if vector["dialect"] == "llama4" else LLAMA
+    return llama.parser(_tools(vector), syntax=vector["dialect"], repair=repair)
 
 
 def _matches(vector: dict[str, Any], got: Parsed) -> None:
@@ -57,89 +50,47 @@ def _matches(vector: dict[str, Any], got: Parsed) -> None:
         assert got.content == expect["content"]
 
 
-@pytest.mark.parametrize("vector", parsed(*SEEN))
-def test_a_message_means_what_it_must(vector: dict[str, Any]) -> None:
-    _matches(vector, LLAMA.parse(vector["text"], vector["tools"]))
+@pytest.mark.parametrize("vector", parsed(*SYNTAXES))
+@pytest.mark.parametrize("repair", [True, False])
+def test_a_message_means_what_it_must_with_and_without_repair(vector: dict[str, Any], repair: bool) -> None:
+    for size in CUTS:
+        text = vector["text"]
+        got, events = read(_parser(vector, repair=repair), [text[at : at + size] for at in range(0, len(text), size)])
+        _matches(vector, got)
+        assert not got.repairs
+        agree(got, events)
 
 
-@pytest.mark.parametrize("vector", [case for case in parsed("token-ids") if case.values[0]["tokenizer"] == "llama3"])
-def test_only_special_ids_are_special_tokens(vector: dict[str, Any], meta_tokenizer: Tokenizer) -> None:
-    _matches(vector, LLAMA.parse(vector["token_ids"], vector["tools"], meta_tokenizer))
-    parser = LLAMA.parser(vector["tools"], meta_tokenizer)
+@pytest.mark.parametrize("vector", parsed(*SYNTAXES, level="lenient"))
+def test_what_is_seen_in_practice_is_repaired(vector: dict[str, Any]) -> None:
+    for size in CUTS:
+        text = vector["text"]
+        got, events = read(_parser(vector, repair=True), [text[at : at + size] for at in range(0, len(text), size)])
+        _matches(vector, got)
+        agree(got, events)
+
+
+@pytest.mark.parametrize("vector", parsed(*SYNTAXES, level="lenient"))
+def test_without_repair_nothing_is_repaired(vector: dict[str, Any]) -> None:
+    strict = _parser(vector, repair=False)
+    strict.feed(vector["text"])
+    got = strict.finish()
+    assert got.repairs == ()
+    lenient = _parser(vector, repair=True)
+    lenient.feed(vector["text"])
+    if lenient.finish().repairs:
+        assert got.tool_calls != lenient.finish().tool_calls or got.content != lenient.finish().content
+
+
+@pytest.mark.parametrize("vector", parsed("token-ids", level="must") + parsed("token-ids", level="lenient"))
+def test_only_special_ids_are_special_tokens(vector: dict[str, Any]) -> None:
+    tokenizer = vocabularies.meta(vector["tokenizer"])
+    llama = Dialect.get("llama4" if vector["tokenizer"] == "llama4" else "llama3.1")
+    _matches(vector, llama.parse(vector["token_ids"], vector["tools"], tokenizer))
+    parser = llama.parser(vector["tools"], tokenizer, repair=False)
     for id_ in vector["token_ids"]:
         parser.feed_ids([id_])
     _matches(vector, parser.finish())
-
-
-@pytest.mark.parametrize("vector", parsed(*SEEN, level="must") + parsed(*SEEN, level="lenient"))
-def test_every_vector_is_read_the_same_character_by_character(vector: dict[str, Any]) -> None:
-    parser = LLAMA.parser(vector["tools"])
-    whole = LLAMA.parse(vector["text"], vector["tools"])
-    pieces, _ = _in_pieces(parser, vector["text"], range(len(vector["text"])))
-    assert pieces == whole
-
-
-@given(text=written, cuts=st.lists(st.integers(0, 10_000), max_size=8), tools=st.none() | st.just(["f"]))
-def test_any_cut_gives_the_same_message_and_shows_only_its_content(
-    text: str, cuts: list[int], tools: list[str] | None
-) -> None:
-    whole = LLAMA.parse(text, tools)
-    got, events = _in_pieces(LLAMA.parser(tools), text, cuts)
-    assert got == whole
-    shown = "".join(event.text for event in events if isinstance(event, TextParsed))
-    assert shown + got.unshown == got.content
-    called = tuple(event.call for event in events if isinstance(event, CallParsed))
-    assert called == (got.tool_calls if got.end != "none" else ())
-
-
-@given(data=st.data(), cuts=st.lists(st.integers(0, 10_000), max_size=8))
-def test_any_cut_of_any_ids_gives_the_same_message(tokenizer: Tokenizer, data: st.DataObject, cuts: list[int]) -> None:
-    pieces = data.draw(st.lists(written.map(tokenizer.encode) | st.lists(st.integers(0, 700), max_size=6), max_size=5))
-    ids = [id_ for piece in pieces for id_ in piece]
-    edges = [0, *sorted(cut % (len(ids) + 1) for cut in cuts), len(ids)]
-    parser = LLAMA.parser(None, tokenizer)
-    for start, stop in itertools.pairwise(edges):
-        parser.feed_ids(ids[start:stop])
-    assert parser.finish() == LLAMA.parse(ids, None, tokenizer)
-
-
-@given(text=st.text(st.characters(codec="utf-8")))
-def test_ids_give_their_text_back(tokenizer: Tokenizer, text: str) -> None:
-    stream = tokenizer.stream()
-    assert "".join(stream.feed(id_) for id_ in tokenizer.encode(text)) == text
-
-
-# The published template writes names as they are, so that some could not be read back as JSON.
-names = st.text(st.characters(codec="utf-8", min_codepoint=32, exclude_characters='"\\'), min_size=1, max_size=8)
-
-
-@given(name=names, arguments=value)
-def test_a_call_that_was_rendered_is_read_back(tokenizer: Tokenizer, name: str, arguments: Any) -> None:
-    call = ToolCall(name, {"value": arguments})
-    ids = _answered(call, RenderOptions(), tokenizer)
-    assert LLAMA.parse(ids, [call.name], tokenizer).tool_calls == (call,)
-
-
-@pytest.mark.parametrize(
-    "call",
-    [
-        ToolCall("brave_search", {"query": "gold, price; today {x}"}),
-        ToolCall("wolfram_alpha", {"query": "∫ x² dx"}),
-        ToolCall("lookup", {"word": "mule", "language": "es"}),
-        ToolCall("code_interpreter", {"code": "x = {'a': [1]}\nprint(x)\n"}),
-    ],
-)
-def test_a_built_in_call_that_was_rendered_is_read_back(tokenizer: Tokenizer, call: ToolCall) -> None:
-    ids = _answered(call, RenderOptions(builtin_tools=(call.name,)), tokenizer)
-    got = LLAMA.parse(ids, [call.name], tokenizer)
-    assert (got.tool_calls, got.end, got.unknown) == ((call,), "end_of_message", ())
-
-
-def _answered(call: ToolCall, options: RenderOptions, tokenizer: Tokenizer) -> list[int]:
-    start = LLAMA.render([Message("user", "?")], (), options).encode(tokenizer)
-    closed = RenderOptions(builtin_tools=options.builtin_tools, add_generation_prompt=False)
-    whole = LLAMA.render([Message("user", "?"), Message("assistant", "", (call,))], (), closed).encode(tokenizer)
-    return whole[len(start) :]
 
 
 def test_a_call_to_a_tool_that_was_not_offered_is_reported_as_unknown() -> None:
@@ -153,16 +104,75 @@ def test_text_is_shown_as_it_comes_and_a_possible_call_is_held_back() -> None:
     assert parser.feed("m>sunny") == [TextParsed("<|em>sunny")]
     parser = LLAMA.parser()
     assert parser.feed('{"answer"') == []
-    assert parser.feed(": 42} km") == [TextParsed('{"answer": 42} km')]
+    assert "".join(event.text for event in parser.feed(": 42} km") if isinstance(event, TextParsed)) == (
+        '{"answer": 42} km'
+    )
 
 
 @pytest.mark.parametrize(
-    "cut", ['{"name": "f", "parameters": {"a": 1}', "<|python_tag|>print(", "<|python_tag|>print(1)"]
+    "text", ["[1, 2]", "[docs](https://example.org)", "{x > 0}", "<b>", "`code`", "[[", "{{", "get_weathers", "a [b c"]
 )
-def test_what_was_cut_short_is_never_called(cut: str) -> None:
-    got = LLAMA.parse(cut)
+def test_text_that_can_be_no_call_is_shown_at_once(text: str) -> None:
+    parser = LLAMA.parser(["get_weather"])
+    assert "".join(event.text for event in parser.feed(text + " ") if isinstance(event, TextParsed)) == text + " "
+
+
+def test_a_call_in_json_is_shown_while_it_is_written() -> None:
+    parser = LLAMA.parser()
+    assert parser.feed('{"name": "add", "parameters"') == []
+    assert parser.feed(': {"a": 1') == [CallOpened(0, "add"), ArgumentsGrown(0, '{"a": 1')]
+    assert parser.feed(', "b": 2}') == [ArgumentsGrown(0, ', "b": 2}')]
+    assert parser.feed("}") == [CallParsed(ToolCall("add", {"a": 1, "b": 2}))]
+    assert parser.feed("<|eot_id|>") == [MessageEnded("end_of_turn")]
+
+
+def test_a_call_as_python_writes_it_is_shown_value_by_value_as_json() -> None:
+    parser = Dialect.get("llama3.2").parser(["add"])
+    assert parser.feed("[add(") == [CallOpened(0, "add")]
+    assert parser.feed("a='x', b=Tr") == [ArgumentsGrown(0, '{"a": "x"')]
+    assert parser.feed("ue)") == [ArgumentsGrown(0, ', "b": true'), ArgumentsGrown(0, "}")]
+    assert parser.feed("]") == [CallParsed(ToolCall("add", {"a": "x", "b": True}))]
+
+
+def test_what_is_no_call_after_all_is_withdrawn_before_its_text() -> None:
+    parser = LLAMA.parser(repair=False)
+    opened = parser.feed('{"name": "add", "parameters": {"a": 1}}')
+    assert opened == [CallOpened(0, "add"), ArgumentsGrown(0, '{"a": 1}')]
+    assert parser.feed(" is a call")[:2] == [CallWithdrawn(0), TextParsed('{"name": "add", "parameters": {"a": 1}}')]
+
+
+def test_coerced_arguments_are_shown_as_they_are_dispatched() -> None:
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
+    parser = LLAMA.parser([{"name": "f", "parameters": schema}])
+    events = parser.feed('{"name": "f", "parameters": {"n": "10"}}')
+    assert events[-4:] == [
+        CallWithdrawn(0),
+        CallOpened(0, "f"),
+        ArgumentsGrown(0, '{"n": 10}'),
+        CallParsed(ToolCall("f", {"n": 10})),
+    ]
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        '{"name": "f", "parameters": {"a": 1}',
+        "<|python_tag|>print(",
+        "<|python_tag|>print(1)",
+        "[f(a=1)",
+        "[f(a=1), g(",
+        '<function=f>{"a": 1',
+        '<|python_tag|>brave_search.call(query="x")',
+        'brave_search.call(query="x")',
+    ],
+)
+@pytest.mark.parametrize("tools", [None, ["f", "g"]])
+def test_what_was_cut_short_is_never_called(cut: str, tools: Sequence[str] | None) -> None:
+    parser = Dialect.get("llama3.2").parser(tools)
+    parser.feed(cut)
+    got = parser.finish()
     assert (got.tool_calls, got.kind) == ((), "length")
-    assert got.unshown == got.content != ""
+    assert got.content == cut.removeprefix("<|python_tag|>")
 
 
 def test_nothing_after_the_end_counts() -> None:
@@ -181,46 +191,32 @@ def test_arguments_that_no_tool_could_take_make_no_call(arguments: str) -> None:
     assert (got.content, got.tool_calls) == (message, ())
 
 
+@pytest.mark.parametrize(
+    ("dialect", "text"),
+    [("llama2", "[f(a=1)]</s>"), ("llama3", '{"name": "f", "parameters": {}}<|eot_id|>')],
+)
+def test_llamas_that_know_no_tools_make_no_calls(dialect: str, text: str) -> None:
+    got = Dialect.get(dialect).parse(text, ["f"])
+    assert (got.tool_calls, got.end) == ((), "end_of_turn")
+
+
+def test_a_list_after_the_python_tag_is_code_in_llama_31_and_calls_from_32_on() -> None:
+    text = "<|python_tag|>[f(a=1)]<|eom_id|>"
+    assert LLAMA.parse(text).tool_calls == (ToolCall("code_interpreter", {"code": "[f(a=1)]"}),)
+    assert Dialect.get("llama3.3").parse(text).tool_calls == (ToolCall("f", {"a": 1}),)
+
+
+def test_what_stands_in_python_tags_without_a_call_is_text_in_llama_4() -> None:
+    got = Dialect.get("llama4").parse("<|python_start|>Let me see.<|python_end|><|eom|>")
+    assert (got.content, got.tool_calls, got.end) == ("Let me see.", (), "end_of_message")
+
+
 def test_reading_ids_needs_a_tokenizer() -> None:
     with pytest.raises(VocabularyMismatch, match="needs a tokenizer"):
         LLAMA.parse([1, 2])
 
 
-HOSTILE: dict[str, Callable[[int], str]] = {
-    "braces": lambda size: "{" * size,
-    "brackets in code": lambda size: "<|python_tag|>" + "[" * size,
-    "deep arguments": lambda size: '{"name": "f", "parameters": ' + '{"a": ' * (size // 6),
-    "answers": lambda size: '{"a": 1};' * (size // 9),
-    "calls": lambda size: '{"name": "f", "parameters": {}};' * (size // 32),
-    "half a call": lambda size: '{"name": "f", "parameters": {"a": "' + "x" * size,
-    "open built-in calls": lambda size: "<|python_tag|>" + 'brave_search.call(query="' * (size // 25),
-    "tags": lambda size: "<|python_tag|>" * (size // 14),
-    "calls and tags": lambda size: '{"name": "f", "parameters": {}}<|python_tag|>' * (size // 45),
-    "backslashes": lambda size: '{"' + "\\" * size,
-    "half tokens": lambda size: "<|" * (size // 2),
-    "blanks": lambda size: " " * size,
-}
-
-
-@pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
-def test_a_hostile_megabyte_takes_linear_time(hostile: Callable[[int], str]) -> None:
-    def seconds(size: int) -> float:
-        text = hostile(size)
-        started = time.process_time()
-        parser = LLAMA.parser()
-        for at in range(0, len(text), 997):
-            parser.feed(text[at : at + 997])
-        parser.finish()
-        return time.process_time() - started
-
-    small, large = seconds(125_000), seconds(1_000_000)
-    # Eight times the text; quadratic would be sixty-four times the time.
-    assert large < max(0.3, 25 * small)
-    assert large < 5
-
-
 def test_a_tokenizer_that_is_not_byte_level_is_refused() -> None:
-
     words = Tokenizer(tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0}, unk_token="a")))
     with pytest.raises(VocabularyMismatch, match="byte-level"):
         words.stream()
