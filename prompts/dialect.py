@@ -167,6 +167,9 @@ class Dialect:
         Returns:
             The parser.
 
+        Raises:
+            VocabularyMismatch: The tokenizer lacks a special token that ends the dialect's messages.
+
         Example:
             >>> parser = Dialect.get("llama3.1").parser()
             >>> parser.feed('{"name": "now", "para')
@@ -174,6 +177,8 @@ class Dialect:
             >>> parser.feed('meters": {}}<|eot_id|>')[-2]
             CallParsed(call=ToolCall(name='now', arguments={}, id=''), index=0)
         """
+        if tokenizer is not None and syntax == "auto":
+            tokenizer.require(self.stop_tokens)
         return Parser(self.calls if syntax == "auto" else SYNTAXES[syntax], tools, tokenizer, repair=repair)
 
     def parse(
@@ -198,7 +203,7 @@ class Dialect:
             What it says and which calls it makes.
 
         Raises:
-            VocabularyMismatch: Ids were given without a tokenizer.
+            VocabularyMismatch: Ids were given without a tokenizer, or it lacks a special token that ends messages.
 
         Example:
             >>> Dialect.get("llama3.1").parse("<|python_tag|>print(6 * 7)<|eom_id|>").tool_calls[0].arguments

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from arriero.prompts.dialect import Dialect
 from arriero.prompts.errors import VocabularyMismatch
+from arriero.prompts.messages import Message
 from arriero.prompts.tiktoken_vocabulary import packaged_ranks
 from arriero.prompts.tokens import Tokenizer
 
@@ -158,3 +160,11 @@ def test_a_vocabulary_says_which_special_tokens_it_lacks(tokenizer: Tokenizer) -
         tokenizer.require(["<|begin_of_text|>", "<|eot|>", "<|eom|>"])
     with pytest.raises(VocabularyMismatch, match=r"no special token <\|eot\|>"):
         tokenizer.special_id("<|eot|>")
+
+
+def test_a_vocabulary_of_another_dialect_is_refused_both_ways(tokenizer: Tokenizer) -> None:
+    llama4 = Dialect.get("llama4")
+    with pytest.raises(VocabularyMismatch, match=r"<\|header_start\|>: use the tokenizer of a model that speaks this"):
+        llama4.render([Message("user", "hi")]).encode(tokenizer)
+    with pytest.raises(VocabularyMismatch, match=r"no special token <\|eom\|>, <\|eot\|>"):
+        llama4.parse([1, 2, 3], tokenizer=tokenizer)
