@@ -14,7 +14,7 @@ TORCH_OPTIONS ?= # for instance --index-url of PyTorch's CPU builds, which are g
 UNWANTED := torchvision torchaudio torchcodec  # CUDA builds, which break `import transformers` on a CPU torch
 
 .DELETE_ON_ERROR:
-.PHONY: help env vllm-env demo test lint format bench doctor clean
+.PHONY: help env vllm-env demo test lint format bench fuzz doctor clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,8 +35,13 @@ format: .venv/dev ## Format the code and sort its imports
 	@$(BIN)/ruff check --quiet --select I --fix .
 	@$(BIN)/ruff format .
 
-bench: .venv/dev ## Measure what a step and an import cost
+bench: .venv/dev ## Measure what a step, an import and prompts cost, beside transformers and (if there) vLLM
 	@$(BIN)/python benchmarks/overhead.py
+	@$(BIN)/python benchmarks/prompts.py
+
+LAWS := fuzz injection jsonl parsing_laws rendering meta_rendering # of tests/prompts: those with laws for any input
+fuzz: .venv/dev ## Try the laws of rendering and parsing on many more inputs than the tests do
+	@$(BIN)/python -m pytest -q --hypothesis-profile=fuzz $(LAWS:%=tests/prompts/test_%.py)
 
 doctor: .venv/all ## Say what is installed and works
 	@$(BIN)/arriero doctor
