@@ -11,6 +11,7 @@ from arriero.prompts.tokens import Tokenizer
 
 # The suite runs beside a model server: how long one example takes says nothing there.
 settings.register_profile("arriero", deadline=None)
+settings.register_profile("fuzz", deadline=None, max_examples=5000)  # `make fuzz`, which pytest loads after this
 settings.load_profile("arriero")
 
 

@@ -23,14 +23,14 @@ _CORPUS = [
 ] * 8
 
 
-def tiny() -> Tokenizer:
-    """A byte-level tokenizer of some 600 entries with the special tokens of Llama 3.1."""
+def tiny(*more: str) -> Tokenizer:
+    """A byte-level tokenizer of some 600 entries with the special tokens of Llama 3.1, and more where named."""
     backend = tokenizers.Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=600,
-        special_tokens=list(SPECIAL_TOKENS),
+        special_tokens=[*SPECIAL_TOKENS, *more],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
