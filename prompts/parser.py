@@ -47,6 +47,7 @@ __all__ = [
 ]
 
 _CONTINUED = frozenset(",;:([{<-+=*/")
+_SEVERAL_TAGS = "read calls with tags between them"
 _BUILTIN_KINDS = frozenset({"bare", "builtin"})
 
 
@@ -269,8 +270,8 @@ class Parser:
         code = tag.join("".join(raw) for _, raw in self._tagged)
         beside_text = bool("".join(self._shown).strip())
         if found:
-            if beside_text:
-                self._repairs.append(Repair("read a call beside text"))
+            if beside_text or self._calls:
+                self._repairs.append(Repair("read a call beside text" if beside_text else _SEVERAL_TAGS))
             self._tell(found, events)
         elif end != "none" and code.strip() and (not beside_text or end == "end_of_message"):
             call = ToolCall("code_interpreter", {"code": code})
@@ -294,7 +295,7 @@ class Parser:
         if len(items) > 1 and len(self._tagged) > 1:
             if not self._repair:
                 return []
-            self._repairs.append(Repair("read calls with tags between them"))
+            self._repairs.append(Repair(_SEVERAL_TAGS))
         return items
 
     def _builtin(self, text: str) -> Found | None:

@@ -81,6 +81,7 @@ class Body:
         self._pure = True  # nothing but calls so far
         self._quiet = True  # at the beginning, or after a call: blanks and separators are not text yet
         self._called = False
+        self._released = False  # whether calls were told that text after them does not undo
         self._before = ""
         self._gap: list[str] = []
         self._head = ""
@@ -278,6 +279,7 @@ class Body:
         self._held.append(found)
         if self._prose_allowed:
             while self._held and isinstance(self._held[0], Found) and self._held[0].firm:
+                self._released = True
                 self._certain.append(self._held.pop(0))
 
     def _reject(self, text: str) -> None:
@@ -288,8 +290,9 @@ class Body:
             held, self._held = self._held, []
             for item in held:
                 kept = isinstance(item, Found) and item.firm and self._prose_allowed
+                self._released |= kept
                 self._certain.append(item if kept or isinstance(item, str) else item.source)
-            if self._called and self._prose_allowed:
+            if self._released:
                 self._certain.append(Found((), "", True, (Repair("kept calls beside text"),)))
         gap, self._gap = self._gap, []
         self._quiet = False

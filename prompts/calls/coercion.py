@@ -107,9 +107,13 @@ class _Walk:
         return readings[0]
 
     def _branch(self, schema: Mapping[str, Any], type_: str) -> Mapping[str, Any]:
-        branches = [branch for key in ("anyOf", "oneOf") for branch in schema.get(key) or () if branch]
+        """The one branch of a union that such a value fits."""
         fitting = [
-            branch for raw in branches if (branch := self._resolved(raw)) and type_ in _types(branch, self._resolved)
+            branch
+            for key in ("anyOf", "oneOf")
+            if isinstance(schema.get(key), list)
+            for raw in schema[key]
+            if (branch := self._resolved(raw)) and type_ in _types(branch, self._resolved)
         ]
         return fitting[0] if len(fitting) == 1 else schema
 

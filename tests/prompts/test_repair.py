@@ -1,231 +1,195 @@
-"""What a template refuses or loses is written all the same when repair is asked for."""
+"""What models write beside the documented forms is read where it has one meaning, and said to be repaired."""
 
 from typing import Any
 
 import pytest
+from call_writers import parse, plain
 
-from arriero.prompts.dialect import Dialect
-from arriero.prompts.errors import InvalidMessage
-from arriero.prompts.messages import ImagePart, Message, TextPart, ToolCall
-from arriero.prompts.options import RenderOptions
+from arriero.prompts.calls.repair import Repair
+from arriero.prompts.messages import ToolCall
 
-REPAIR = RenderOptions(repair=True)
-TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
-HI = Message("user", "hi")
-PICTURE = Message("user", (ImagePart(), TextPart("this?")))
-TWO_CALLS = Message("assistant", "", (ToolCall("f", {"a": 1}), ToolCall("g", {})))
-RESULTS = [Message("tool", "1"), Message("tool", "2")]
-
-VISION = Dialect.get("llama3.2-vision")
-FIRST_VISION = Dialect.get("llama3.2-vision", "first-release")
-VLLM_32 = Dialect.get("llama3.2", "llama3.2_json")
-LLAMA4 = Dialect.get("llama4")
-LLAMA2 = Dialect.get("llama2")
-DROPPING = [LLAMA4, Dialect.get("llama4", "llama4_json")]
-ONE_CALL = [
-    Dialect.get("llama3.1"),
-    Dialect.get("llama3.2"),
-    Dialect.get("llama3.3"),
-    VISION,
-    Dialect.get("llama3.1", "llama3.1_json"),
-    VLLM_32,
-]
+F1 = ("f", {"a": 1})
+G2 = ("g", {"b": "x"})
+OBJECT_F = '{"name": "f", "parameters": {"a": 1}}'
+OBJECT_G = '{"name": "g", "parameters": {"b": "x"}}'
+TOOLS = ["f", "g"]
 
 
-def _options(**chosen: Any) -> RenderOptions:
-    return RenderOptions(repair=True, **chosen)
+@pytest.mark.parametrize("joiner", ["; ", ";", "\n", ", ", ",", "", " ", "\n\n", ";\n", " ;\t", " and ", "\nThen:\n"])
+def test_objects_are_read_whatever_joins_them(joiner: str) -> None:
+    got = parse(OBJECT_F + joiner + OBJECT_G + "<|eot_id|>", TOOLS)
+    assert plain(got.tool_calls) == [F1, G2]
+    assert bool(got.repairs) == (joiner.strip(" ;\n\t") != "")
 
 
-@pytest.mark.parametrize("dialect", ONE_CALL, ids=lambda dialect: f"{dialect.name} {dialect.source}")
-def test_several_calls_in_one_message_follow_one_another(dialect: Dialect) -> None:
-    talk = [HI, TWO_CALLS, *RESULTS]
-    with pytest.raises(InvalidMessage, match="message 1: this format writes one tool call in a message, not 2"):
-        dialect.render(talk)
-    written = dialect.render(talk, (), REPAIR).text
-    assert '{"name": "f", "parameters": {"a": 1}}; {"name": "g", "parameters": {}}<|eot_id|>' in written
+@pytest.mark.parametrize("joiner", ["; ", ";", "\n", "", " ", "\n\n"])
+def test_documented_joiners_need_no_repair(joiner: str) -> None:
+    assert plain(parse(OBJECT_F + joiner + OBJECT_G + "<|eot_id|>", repair=False).tool_calls) == [F1, G2]
 
 
-def test_several_built_in_calls_follow_one_another_after_one_tag() -> None:
-    calls = (ToolCall("brave_search", {"query": "mules"}), ToolCall("brave_search", {"query": "passes"}))
-    options = _options(builtin_tools=("brave_search", "code_interpreter"))
-    written = Dialect.get("llama3.1").render([HI, Message("assistant", "", calls)], (), options).text
-    assert '<|python_tag|>brave_search.call(query="mules"); brave_search.call(query="passes")<|eom_id|>' in written
+REPAIRED: dict[str, tuple[str, list[tuple[str, dict[str, Any]]]]] = {
+    "an array of objects": (f"[{OBJECT_F}, {OBJECT_G}]", [F1, G2]),
+    "an array after the tag": (f"<|python_tag|>[{OBJECT_F}]", [F1]),
+    "a tag before each": (f"<|python_tag|>{OBJECT_F}<|python_tag|>{OBJECT_G}", [F1, G2]),
+    "a tag between": (f"{OBJECT_F}<|python_tag|>{OBJECT_G}", [F1, G2]),
+    "prose before": (f"I'll look:\n\n{OBJECT_F}", [F1]),
+    "prose after": (f"{OBJECT_F}\nThat should do.", [F1]),
+    "prose before the tag": (f"I'll look. <|python_tag|>{OBJECT_F}", [F1]),
+    "a fence": (f"```json\n{OBJECT_F}\n```", [F1]),
+    "a fence with two": (f"```json\n{OBJECT_F}\n{OBJECT_G}\n```", [F1, G2]),
+    "two fences": (f"First:\n```json\n{OBJECT_F}\n```\nand\n```\n{OBJECT_G}\n```\n", [F1, G2]),
+    "a fence that stays open": (f"```json\n{OBJECT_F}", [F1]),
+    "a fence around a list": ("```python\n[f(a=1), g(b='x')]\n```", [F1, G2]),
+    "a fence around a bare call": ("```tool_code\nf(a=1)\n```", [F1]),
+    "a missing brace": (OBJECT_F[:-1], [F1]),
+    "a missing bracket": ("[f(a=1), g(b='x')", [F1, G2]),
+    "a missing bracket of an array": (f"[{OBJECT_F}", [F1]),
+    "one brace too many": (OBJECT_F + "}", [F1]),
+    "a trailing comma": ('{"name": "f", "parameters": {"a": 1,},}', [F1]),
+    "single quotes": ("{'name': 'f', 'parameters': {'a': 1}}", [F1]),
+    "no quotes around keys": ('{name: "f", parameters: {a: 1}}', [F1]),
+    "Python's words": ('{"name": "f", "parameters": {"a": True, "b": None}}', [("f", {"a": True, "b": None})]),
+    "a raw line break": ('{"name": "g", "parameters": {"b": "x\ny"}}', [("g", {"b": "x\ny"})]),
+    "a raw line break in Python": ("[g(b='x\ny')]", [("g", {"b": "x\ny"})]),
+    "a tool called function": ('{"function": "f", "parameters": {"a": 1}}', [F1]),
+    "a tool called tool": ('{"tool": "f", "args": {"a": 1}}', [F1]),
+    "OpenAI's shape": ('{"type": "function", "function": {"name": "f", "arguments": "{\\"a\\": 1}"}}', [F1]),
+    "parameters in a string": ('{"name": "f", "parameters": "{\\"a\\": 1}"}', [F1]),
+    "no parameters": ('{"name": "f"}', [("f", {})]),
+    "no parameters but null": ('{"name": "f", "parameters": null}', [("f", {})]),
+    "the same twice": ('{"name": "f", "parameters": {"a": 1}, "arguments": {"a": 1}}', [F1]),
+    "a call without its list": ("f(a=1)", [F1]),
+    "calls without their list": ("f(a=1)\ng(b='x')", [F1, G2]),
+    "a call after the tag": ("<|python_tag|>f(a=1)", [F1]),
+    "a call in the form of built-in tools": ('<|python_tag|>g.call(b="x")', [G2]),
+    "JSON's words in Python": ("[f(a=true, b=[null, false])]", [("f", {"a": True, "b": [None, False]})]),
+    "Meta's dicts": ('[f(a={k="v", n=1})]', [("f", {"a": {"k": "v", "n": 1}})]),
+    "tuples and sets": ("[f(a=(1, 2), b={'x'})]", [("f", {"a": [1, 2], "b": ["x"]})]),
+    "numbers as keys": ("[f(a={1: 2})]", [("f", {"a": {"1": 2}})]),
+    "strings side by side": ("[g(b='x' \"y\")]", [("g", {"b": "xy"})]),
+    "prefixes": ("[g(b=r'\\d', c=u'x', d=f'y')]", [("g", {"b": "\\d", "c": "x", "d": "y"})]),
+    "a surrogate pair": ("[g(b='\\ud83d\\ude00')]", [("g", {"b": "😀"})]),
+    "Python's keywords": ("[f(from='x', class=1)]", [("f", {"from": "x", "class": 1})]),
+    "leading zeros": ("[f(a=007)]", [("f", {"a": 7})]),
+    "quotes inside quotes": ("[g(b='sed -n '1,2p' x')]", [("g", {"b": "sed -n '1,2p' x"})]),
+    "apostrophes": ("[g(b='it's John's', c=2)]", [("g", {"b": "it's John's", "c": 2})]),
+    "a list in prose": ("Let me see: [f(a=1)]", [F1]),
+    "a sibling that is no literal": ("[f(a=user), g(b='x')]", [G2]),
+    "a function tag after prose": ('Now\n<function=f>{"a": 1}</function>', [F1]),
+    "function tags": ('<function=f>{"a": 1}</function>\n<function=g>{"b": "x"}</function>', [F1, G2]),
+    "a quoted name": ('<function="f">{"a": 1}</function>', [F1]),
+    "a closing tag with a name": ('<function=f>{"a": 1}</function=f>', [F1]),
+    "a function tag with no parameters": ("<function=f></function>", [("f", {})]),
+    "single quotes in a function tag": ("<function=g>{'b': 'x'}</function>", [G2]),
+    "a header": (f"<|start_header_id|>assistant<|end_header_id|>\n\n{OBJECT_F}", [F1]),
+}
 
 
-@pytest.mark.parametrize("beside", [ToolCall("f", {}), ToolCall("brave_search", {"query": "x"})])
-def test_code_shares_its_message_with_no_other_call(beside: ToolCall) -> None:
-    code = ToolCall("code_interpreter", {"code": "print(1)"})
-    options = _options(builtin_tools=("brave_search", "code_interpreter"))
-    with pytest.raises(InvalidMessage, match="message 1: code, and built-in tools beside others"):
-        Dialect.get("llama3.1").render([HI, Message("assistant", "", (code, beside))], (), options)
+@pytest.mark.parametrize(("text", "calls"), REPAIRED.values(), ids=REPAIRED)
+def test_it_is_read_and_reported_and_not_read_without_repair(text: str, calls: list[Any]) -> None:
+    got = parse(text + "<|eot_id|>", TOOLS)
+    assert plain(got.tool_calls) == calls
+    assert got.repairs
+    assert got.unknown == ()
+    strict = parse(text + "<|eot_id|>", TOOLS, repair=False)
+    assert plain(strict.tool_calls) != calls
+    assert strict.repairs == ()
 
 
-@pytest.mark.parametrize("source", ["published", "llama4_json"])
-def test_calls_of_llama_4_stand_apart(source: str) -> None:
-    dialect = Dialect.get("llama4", source)
-    assert '}}{"name": "g"' in dialect.render([HI, TWO_CALLS, *RESULTS]).text
-    assert '}}; {"name": "g"' in dialect.render([HI, TWO_CALLS, *RESULTS], (), REPAIR).text
+NO_CALLS = {
+    "a quote that may end": '{"name": "g", "parameters": {"b": "he said "hi" loudly"}}',
+    "an odd quote": "[g(b='x 'y', c='z')]",
+    "an expression": "[f(a=1+2)]",
+    "strings added": "[g(b='x' + 'y')]",
+    "a variable": "[f(a=user)]",
+    "a call inside": "[f(a=g(b='x'))]",
+    "a method": "[g(b='x'.upper())]",
+    "positional arguments": "[f(1)]",
+    "an argument twice": "[f(a=1, a=2)]",
+    "stars": "[f(**{'a': 1})]",
+    "a comprehension": "[f(a=1) for _ in range(3)]",
+    "an f-string": "[g(b=f'{x}')]",
+    "bytes": "[g(b=b'x')]",
+    "a complex number": "[f(a=1j)]",
+    "not a number": "[f(a=nan)]",
+    "too large a number": "[f(a=1e999)]",
+    "half a surrogate pair": "[g(b='\\ud83d')]",
+    "a list in a list": "[[f(a=1)]]",
+    "brackets that do not match": "[f(a=1])",
+    "two brackets missing": '{"name": "f", "parameters": {"a": 1',
+    "different arguments twice": '{"name": "f", "parameters": {"a": 1}, "arguments": {"a": 2}}',
+    "arguments that are a list": '{"name": "f", "parameters": [1]}',
+    "a name that is a number": '{"name": 1, "parameters": {}}',
+    "a mention": "You can call `[f(a=1)]` for that.",
+    "a mention without a list": "You can call f(a=1) for that.",
+    "a line of code": "x = f(a=1)",
+    "an example in an answer": "f(a=1) gives one.",
+    "a person": '{"name": "Alice", "age": 30}',
+    "a person without an age": '{"name": "Alice"}',
+    "another family's tags": "<function=f>\n<parameter=a>\n1\n</parameter>\n</function>",
+}
 
 
-@pytest.mark.parametrize("dialect", [*ONE_CALL, *DROPPING], ids=lambda dialect: f"{dialect.name} {dialect.source}")
-def test_a_message_with_an_empty_list_of_calls_is_text(dialect: Dialect) -> None:
-    talk = [HI, Message("assistant", "hello", empty_calls=True), Message("user", "again")]
-    if dialect in DROPPING:
-        assert "hello" not in dialect.render(talk).text
-    else:
-        with pytest.raises(InvalidMessage, match="message 1: 'tool_calls' must hold a call"):
-            dialect.render(talk)
-    assert dialect.render(talk, (), REPAIR) == dialect.render([HI, Message("assistant", "hello"), talk[2]], (), REPAIR)
-
-
-def test_an_empty_list_of_calls_is_no_matter_to_one_of_vllms_templates() -> None:
-    dialect = Dialect.get("llama4", "llama4_pythonic")
-    assert "hello<|eot|>" in dialect.render([HI, Message("assistant", "hello", empty_calls=True)]).text
-
-
-@pytest.mark.parametrize("dialect", ONE_CALL, ids=lambda dialect: f"{dialect.name} {dialect.source}")
-def test_text_beside_a_call_is_kept(dialect: Dialect) -> None:
-    talk = [HI, Message("assistant", "Let me see.", (ToolCall("f", {}),))]
-    assert "Let me see." not in dialect.render(talk).text
-    assert 'Let me see.{"name": "f"' in dialect.render(talk, (), REPAIR).text
-
-
-@pytest.mark.parametrize("dialect", [*ONE_CALL, LLAMA4], ids=lambda dialect: f"{dialect.name} {dialect.source}")
-def test_arguments_that_are_json_text_are_written_once(dialect: Dialect) -> None:
-    talk: list[Message] = [HI, Message("assistant", "", (ToolCall("f", '{"a": 1}'),))]  # type: ignore[arg-type]
-    assert r'"parameters": "{\"a\": 1}"}' in dialect.render(talk).text
-    assert '"parameters": {"a": 1}}' in dialect.render(talk, (), REPAIR).text
-    with pytest.raises(InvalidMessage, match="message 1: arguments of 'f' must be an object, not str"):
-        dialect.render([HI, Message("assistant", "", (ToolCall("f", "none"),))], (), REPAIR)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("dialect", [Dialect.get("llama3.1"), Dialect.get("llama3.2"), VISION, LLAMA4])
-def test_tools_without_a_first_user_message_stand_in_the_system_block(dialect: Dialect) -> None:
-    talk = [Message("assistant", "Welcome."), HI]
-    with pytest.raises(InvalidMessage, match="repair=True"):
-        dialect.render(talk, [TOOL])
-    written = dialect.render(talk, [TOOL], REPAIR).text
-    assert written.index("You have access to the following functions.") < written.index("Welcome.")
-
-
-@pytest.mark.parametrize(("dialect", "message"), [(LLAMA4, HI), (VISION, PICTURE)])
-def test_tools_get_the_system_block_that_they_need(dialect: Dialect, message: Message) -> None:
-    lost = dialect.render([message], [TOOL], RenderOptions(tools_in_user_message=False))
-    assert '"name": "f"' not in lost.text
-    written = dialect.render([message], [TOOL], _options(tools_in_user_message=False)).text
-    assert written.index("system") < written.index("Environment: ipython\n") < written.index('"name": "f"')
-
-
-@pytest.mark.parametrize("dialect", [VISION, LLAMA4], ids=lambda dialect: dialect.name)
-def test_a_picture_beside_tools_stays_a_picture(dialect: Dialect) -> None:
-    assert "[{'type': 'image'}, {'type': 'text', 'text': 'this?'}]" in dialect.render([PICTURE], [TOOL]).text
-    prompt = dialect.render([PICTURE], [TOOL], REPAIR)
-    assert "}\n\n<|image|>this?<|eot" in prompt.text
-    assert "<|image|>" in [segment.text for segment in prompt.segments if segment.kind == "special"]
-
-
-@pytest.mark.parametrize("dialect", [LLAMA2, Dialect.get("llama3"), Dialect.get("llama3.1"), Dialect.get("llama3.2")])
-def test_text_in_parts_is_joined_for_a_model_that_reads_text_only(dialect: Dialect) -> None:
-    talk = [Message("user", (TextPart("one "), TextPart("two")))]
-    with pytest.raises(InvalidMessage, match="message 0: content must be text here, not parts"):
-        dialect.render(talk)
-    assert dialect.render(talk, (), REPAIR) == dialect.render([Message("user", "one two")])
-    with pytest.raises(InvalidMessage, match="message 0: a picture for a dialect that reads text only"):
-        dialect.render([PICTURE], (), REPAIR)
-
-
-@pytest.mark.parametrize("dialect", [VISION, LLAMA4, VLLM_32], ids=lambda dialect: dialect.source)
-def test_a_system_message_in_parts_is_joined(dialect: Dialect) -> None:
-    one, two = Message("system", (TextPart("Be brief."),)), Message("system", (TextPart("Be "), TextPart("brief.")))
-    expected = dialect.render([Message("system", "Be brief."), HI])
-    for refused in [two, *([one] if dialect is VISION else [])]:
-        with pytest.raises(InvalidMessage, match="message 0: content must be text here, not parts"):
-            dialect.render([refused, HI])
-        assert dialect.render([refused, HI], (), REPAIR) == expected
-    with pytest.raises(InvalidMessage, match="message 0: a picture in a system message"):
-        dialect.render([Message("system", (ImagePart(),)), HI], (), REPAIR)
-
-
-@pytest.mark.parametrize("dialect", [LLAMA4, VLLM_32], ids=lambda dialect: dialect.source)
-def test_a_system_message_of_one_part_needs_no_repair(dialect: Dialect) -> None:
-    one = Message("system", (TextPart("Be brief."),))
-    assert dialect.render([one, HI]) == dialect.render([Message("system", "Be brief."), HI])
-
-
-def test_parts_are_json_to_one_of_vllms_templates() -> None:
-    dialect = Dialect.get("llama4", "llama4_json")
-    assert '\n\n[{"type": "image"}, {"type": "text", "text": "this?"}]\n<|eot|>' in dialect.render([PICTURE]).text
-    assert "\n\n<|image|>this?\n<|eot|>" in dialect.render([PICTURE], (), REPAIR).text
-
-
-@pytest.mark.parametrize("dialect", [FIRST_VISION, VLLM_32], ids=lambda dialect: dialect.source)
-def test_a_picture_and_a_system_message_are_both_written(dialect: Dialect) -> None:
-    talk = [Message("system", "Be brief."), PICTURE]
-    with pytest.raises(InvalidMessage, match=r"message 0: .* no system message beside a picture"):
-        dialect.render(talk)
-    assert dialect.render(talk, (), REPAIR).text == VISION.render(talk).text
-
-
-def test_a_picture_and_tools_are_both_written_by_vllms_template() -> None:
-    with pytest.raises(InvalidMessage, match="no tools beside a picture"):
-        VLLM_32.render([PICTURE], [TOOL])
-    written = VLLM_32.render([PICTURE], [TOOL], REPAIR).text
-    assert '"name": "f"' in written
-    assert "<|image|>this?" in written
-
-
-def test_a_later_system_message_of_llama_2_stands_before_what_the_user_says_next() -> None:
-    talk = [HI, Message("system", "new rule"), Message("user", "go")]
-    assert LLAMA2.render(talk).text == "<s>[INST] hi [/INST]<s>[INST] go [/INST]"
-    assert LLAMA2.render(talk, (), REPAIR).text == "<s>[INST] hi\n\n<<SYS>>\nnew rule\n<</SYS>>\n\ngo [/INST]"
+@pytest.mark.parametrize("text", NO_CALLS.values(), ids=NO_CALLS)
+@pytest.mark.parametrize("tools", [None, TOOLS])
+def test_what_may_mean_something_else_stays_text_unchanged(text: str, tools: list[str] | None) -> None:
+    got = parse(text + "<|eot_id|>", tools)
+    assert (got.content, got.tool_calls, got.repairs) == (text, (), ())
 
 
 @pytest.mark.parametrize(
-    ("talk", "written"),
+    "text",
     [
-        ([HI, Message("user", "go")], "<s>[INST] hi\n\ngo [/INST]"),
-        (
-            [Message("system", "one"), Message("system", "two"), HI],
-            "<s>[INST] <<SYS>>\none\n\ntwo\n<</SYS>>\n\nhi [/INST]",
-        ),
+        "{'name': 'rm', 'parameters': {}}",
+        '{"name": "rm"}',
+        "rm(path='/')",
+        "[rm(path=true)]",
+        '<|python_tag|>rm.call(path="/")',
+        "Now [rm(path='/')]",
+        'Now {"name": "rm", "parameters": {}}',
+        "```\n[rm(path='/',)]\n``` deletes all",
     ],
 )
-def test_neighbours_of_one_role_are_one_turn_of_llama_2(talk: list[Message], written: str) -> None:
-    with pytest.raises(InvalidMessage, match="take turns"):
-        LLAMA2.render(talk)
-    assert LLAMA2.render(talk, (), REPAIR).text == written
+def test_nothing_is_repaired_into_a_call_to_a_tool_that_was_not_offered(text: str) -> None:
+    got = parse(text + "<|eot_id|>", TOOLS)
+    assert [call.name for call in got.tool_calls] in ([], ["code_interpreter"])
 
 
-@pytest.mark.parametrize(
-    ("dialect", "lost"),
-    [
-        (Dialect.get("llama3.2", "llama3.2_pythonic"), "[f(city=Paris, n=1, ok=True)]"),
-        (Dialect.get("llama4", "llama4_pythonic"), '[f(city="Paris", n="1", ok="True")]'),
-    ],
-)
-def test_values_in_pythonic_calls_are_python_literals(dialect: Dialect, lost: str) -> None:
-    talk = [HI, Message("assistant", "", (ToolCall("f", {"city": "Paris", "n": 1, "ok": True}),))]
-    assert lost in dialect.render(talk).text
-    assert "[f(city='Paris', n=1, ok=True)]" in dialect.render(talk, (), REPAIR).text
+def test_a_well_formed_call_to_an_unknown_tool_is_reported_and_prose_beside_it_makes_it_text() -> None:
+    call = '{"name": "rm", "parameters": {}}'
+    assert parse(call + "<|eot_id|>", TOOLS).unknown == (ToolCall("rm", {}),)
+    got = parse(call + " deletes all<|eot_id|>", TOOLS)
+    assert (got.content, got.tool_calls) == (call + " deletes all", ())
 
 
-@pytest.mark.parametrize(
-    ("dialect", "written"),
-    [
-        (Dialect.get("llama3.1", "llama3.1_json"), '{"output": {"a": [1]}}'),
-        (VLLM_32, '{"output": {"a": [1]}}'),
-        (Dialect.get("llama4", "llama4_pythonic"), '{"a": [1]}'),
-    ],
-    ids=lambda value: getattr(value, "source", ""),
-)
-def test_a_result_that_is_no_text_is_written_as_json(dialect: Dialect, written: str) -> None:
-    talk = [HI, Message("assistant", "", (ToolCall("f", {}),)), Message("tool", {"a": [1]})]
-    with pytest.raises(InvalidMessage, match="message 2: this template writes results that are text, not dict"):
-        dialect.render(talk)
-    assert f"\n\n{written}<|eot" in dialect.render(talk, (), REPAIR).text
+def test_a_repair_says_what_was_done_and_for_which_calls() -> None:
+    got = parse("[f(a=true), g(b=user)]<|eot_id|>", TOOLS)
+    assert got.repairs == (
+        Repair("read true as Python writes it", ("f",)),
+        Repair("left out a call to g that cannot be read", ("f",)),
+    )
 
 
-def test_a_conversation_that_needs_no_repair_is_written_the_same() -> None:
-    talk = [Message("system", "Be brief."), HI, Message("assistant", "", (ToolCall("f", {"a": 1}),)), RESULTS[0]]
-    for dialect in [*ONE_CALL, LLAMA4]:
-        assert dialect.render(talk, [TOOL], REPAIR).text == dialect.render(talk, [TOOL]).text
+def test_prose_beside_calls_is_the_content() -> None:
+    got = parse(f"First. {OBJECT_F}; {OBJECT_G} Done.<|eot_id|>", TOOLS)
+    assert (got.content, plain(got.tool_calls)) == ("First.  Done.", [F1, G2])
+
+
+def test_code_beside_text_runs_only_when_the_model_waits_for_its_result() -> None:
+    text = "Let me compute. <|python_tag|>print(1)"
+    waiting = parse(text + "<|eom_id|>")
+    assert plain(waiting.tool_calls) == [("code_interpreter", {"code": "print(1)"})]
+    assert waiting.content == "Let me compute. "
+    assert parse(text + "<|eot_id|>").tool_calls == ()
+
+
+def test_what_was_cut_is_not_repaired() -> None:
+    for text in (OBJECT_F[:-1], "[f(a=1)", f"[{OBJECT_F}", "[f(a=1), g(b='x"):
+        got = parse(text, TOOLS)
+        assert (got.content, got.tool_calls, got.kind) == (text, (), "length")
+
+
+def test_calls_before_one_that_was_cut_are_kept() -> None:
+    got = parse(f"{OBJECT_F}; {OBJECT_G[:-4]}", TOOLS)
+    assert (plain(got.tool_calls), got.end, got.kind) == ([F1], "none", "tool_calls")
+    assert got.repairs
