@@ -113,6 +113,9 @@ class Parser:
         events: list[ParseEvent] = []
         if self._over:
             return events
+        if not self._partial and "<" not in text:  # with which every special token begins
+            self._ordinary(text, events)
+            return events
         text = self._partial + text
         at = 0
         for found in self._pattern.finditer(text):
@@ -212,6 +215,10 @@ class Parser:
         if not text:
             return
         self._untouched = False
+        if not self._tagged and self._body.passes(text):
+            self._shown.append(text)
+            events.append(TextParsed(text))
+            return
         if self._tagged:
             body, raw = self._tagged[-1]
             raw.append(text)
@@ -353,7 +360,7 @@ class Parser:
         if not prose:
             # After a tag built-in calls are read as a whole; without one, only repair knows names alone.
             kinds = tuple(kind for kind in kinds if kind not in _BUILTIN_KINDS or (self._repair and kind == "bare"))
-        openings = Openings(kinds, self._offers.names or (), prose)
+        openings = Openings(kinds, self._offers.names or (), self._repair)
         return Body(openings, self._new_repairs, prose=prose)
 
     def _new_repairs(self) -> Repairs:

@@ -22,9 +22,11 @@ from arriero.prompts.messages import ToolCall
 _BETWEEN = re.compile(r"(?:[\s;,]|</function(?:=[^<>]{0,200})?>|```\w{0,20}(?=[^\w`]))*")
 _PARTIAL_BETWEEN = re.compile(r"(?:<(?:/f?u?n?c?t?i?o?n?(?:=[^<>]{0,200})?)?|`{1,2}|```\w{0,20})\Z")
 _UNFINISHED_BETWEEN = re.compile(r"(?:</f?u?n?c?t?i?o?n?|```\w{0,20})\Z")
+_CLOSING_MARK = re.compile(r"\A\s{0,40}(?:</function(?:=[^<>]{0,200})?>|```(?!\w))")
 _TRIGGER = re.compile(r"(?<![(\[{<`\"'])[{\[<`]")  # not after what `_MENTIONED` holds
+_MARK = re.compile(r"[{\[<`]")
 _BLANK = re.compile(r"\s*")
-_MENTIONED = frozenset("([{<`\"'")  # a call right after one of these is spoken of, not made
+_MENTIONED = frozenset("([{<`\"'=")  # a call right after one of these is spoken of, not made
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,10 @@ class Body:
 
     Example:
         >>> body = Body(Openings(("object",), (), False), lambda: Repairs(False, None), prose=False)
-        >>> body.feed('{"name": "now", '), body.feed('"parameters": {}}')
-        ([], [])
+        >>> body.feed('{"name": "now", '), body.feed('"parameters": {')
+        ([], [Preview(name='now', text=''), Preview(name='', text='{')])
+        >>> body.feed("}}")
+        [Preview(name='', text='}')]
         >>> [item.calls for item in body.finish(ended=True)]
         [(ToolCall(name='now', arguments={}, id=''),)]
     """
@@ -100,6 +104,20 @@ class Body:
     def empty(self) -> bool:
         """Whether there is nothing but blanks so far."""
         return self._pure and not self._called and self._region is None and not self._head
+
+    def passes(self, text: str) -> bool:
+        """Read on, if this is in the middle of text and no call can begin in it, as in most pieces of an answer.
+
+        Args:
+            text: What has come.
+
+        Returns:
+            Whether it was read, and is certain; else it is to be fed.
+        """
+        if self._quiet or self._region is not None or self._head or _MARK.search(text):
+            return False
+        self._before = text[-1]
+        return True
 
     def feed(self, text: str) -> list[Item]:
         """Read on.
@@ -140,7 +158,7 @@ class Body:
         self._settle(ended=ended)
         gap = "".join(self._gap)
         if not self._called:
-            self._reject(gap)
+            self._reject("")
         elif "```" in gap or "</function=" in gap:
             self._end_repaired(gap)
         self._certain += self._held
@@ -198,8 +216,7 @@ class Body:
             at = end
             if at == len(text):
                 return at
-        mentioned = not self._quiet and self._before in _MENTIONED and self._before != ""
-        opening = None if mentioned else self._openings.at(text, at, first=self._pure)
+        opening = None if self._mentions else self._openings.at(text, at, first=self._pure)
         if opening is None:
             self._reject(text[at])
             return at + 1
@@ -212,6 +229,12 @@ class Body:
             self._region.state = "closed"  # a tag without arguments: nothing opens a bracket
             self._close()
         return opening.head
+
+    @property
+    def _mentions(self) -> bool:
+        """Whether the text so far speaks of what follows, or gives it a name."""
+        before = self._before
+        return not self._quiet and (before[-1:] in _MENTIONED or before.rstrip(" ").endswith("="))
 
     def _grow(self, text: str, at: int) -> int:
         region = self._region
@@ -294,13 +317,15 @@ class Body:
                 self._certain.append(item if kept or isinstance(item, str) else item.source)
             if self._released:
                 self._certain.append(Found((), "", True, (Repair("kept calls beside text"),)))
-        gap, self._gap = self._gap, []
+        gap, self._gap = "".join(self._gap), []
         self._quiet = False
-        self._say("".join(gap) + text)
+        if self._released:  # the marks around calls that are told already are no text
+            gap = _CLOSING_MARK.sub("", gap, count=1)
+        self._say(gap + text)
 
     def _say(self, text: str) -> None:
         if text:
-            self._before = text[-1]
+            self._before = (self._before + text[-3:])[-3:]
             self._certain.append(text)
 
 

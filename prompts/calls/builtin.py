@@ -4,8 +4,9 @@ Neither Meta's code nor the published template escapes anything inside the quote
 """
 
 import re
+from typing import Any
 
-from arriero.prompts.calls.json_calls import BUILTIN_TOOLS, writable
+from arriero.prompts.calls.json_calls import BUILTIN_TOOLS, as_query, writable
 from arriero.prompts.calls.repair import NotACall, Repairs
 from arriero.prompts.messages import ToolCall
 
@@ -43,6 +44,8 @@ def builtin_calls(text: str, repairs: Repairs) -> tuple[ToolCall, ...]:
                 raise NotACall("not the name of a built-in or offered tool")
             repairs.fix("read a call in the form of the built-in tools")
         arguments, at = _arguments(text, head.end(), repairs)
+        if name in BUILTIN_TOOLS:
+            arguments = as_query(name, arguments, repairs)
         calls.append(writable(ToolCall(name, arguments)))
     if not calls or at < len(text):
         raise NotACall("no built-in calls")
@@ -51,8 +54,8 @@ def builtin_calls(text: str, repairs: Repairs) -> tuple[ToolCall, ...]:
     return tuple(calls)
 
 
-def _arguments(text: str, at: int, repairs: Repairs) -> tuple[dict[str, str], int]:
-    arguments: dict[str, str] = {}
+def _arguments(text: str, at: int, repairs: Repairs) -> tuple[dict[str, Any], int]:
+    arguments: dict[str, Any] = {}
     more = True
     while more:
         found = _ARGUMENT.match(text, at)

@@ -25,7 +25,7 @@ _TYPES = {
 }  # other names that schemas in use have for the types
 _INTEGER = re.compile(r"[+-]?(?:0|[1-9][0-9]{0,4000})(?:\.0+)?")
 _NUMBER = re.compile(r"[+-]?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
-_WORDS = {"boolean": {"true": True, "false": False}, "null": {"null": None, "none": None}}
+_WORDS: dict[str, dict[str, Any]] = {"boolean": {"true": True, "false": False}, "null": {"null": None, "none": None}}
 _CONTAINERS: dict[str, type] = {"object": dict, "array": list}
 _MAX_DEPTH = 64
 _LONGEST_FLOAT = 64

@@ -92,7 +92,7 @@ def _call(value: Any, repairs: Repairs) -> ToolCall:
     if not isinstance(name, str) or not name or arguments is None:
         name, arguments = _repaired(value, repairs)
     if name in BUILTIN_TOOLS:
-        arguments = _query(arguments, repairs, name)
+        arguments = as_query(name, arguments, repairs)
     return writable(ToolCall(name, arguments))
 
 
@@ -137,7 +137,8 @@ def _offered_only(name: str, repairs: Repairs) -> None:
         raise NotACall("not the name of an offered tool")
 
 
-def _query(arguments: dict[str, Any], repairs: Repairs, name: str) -> dict[str, Any]:
+def as_query(name: str, arguments: dict[str, Any], repairs: Repairs) -> dict[str, Any]:
+    """The arguments of a built-in tool: it has one, its query, whatever the model calls it."""
     if not repairs.allowed or len(arguments) != 1 or "query" in arguments or repairs.declares(name):
         return arguments
     (value,) = arguments.values()

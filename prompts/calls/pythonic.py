@@ -76,8 +76,10 @@ def _list(literals: Literals, repairs: Repairs) -> tuple[ToolCall, ...]:
         if text.startswith("]", at) or at == len(text):
             break
         found = _OPENING.match(text, at)
-        if found is None or not comma:
+        if found is None:
             raise NotACall(f"no call at {at}")
+        if not comma:
+            repairs.fix("read calls without commas between them")
         made = repairs.count
         try:
             call, at = _call(literals, found, repairs)
@@ -90,7 +92,7 @@ def _list(literals: Literals, repairs: Repairs) -> tuple[ToolCall, ...]:
             at = _closing(text, found.end())
         at = literals.skip(at)
         comma = text.startswith(",", at)
-        at += comma
+        at += comma or text.startswith(";", at)
     if at < len(text) and literals.skip(at + 1) < len(text):
         raise NotACall("text after the list")
     if len(left_out) == 1 and not calls:

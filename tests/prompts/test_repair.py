@@ -12,7 +12,7 @@ F1 = ("f", {"a": 1})
 G2 = ("g", {"b": "x"})
 OBJECT_F = '{"name": "f", "parameters": {"a": 1}}'
 OBJECT_G = '{"name": "g", "parameters": {"b": "x"}}'
-TOOLS = ["f", "g"]
+TOOLS = ["f", "g", "brave_search"]
 
 
 @pytest.mark.parametrize("joiner", ["; ", ";", "\n", ", ", ",", "", " ", "\n\n", ";\n", " ;\t", " and ", "\nThen:\n"])
@@ -74,6 +74,10 @@ REPAIRED: dict[str, tuple[str, list[tuple[str, dict[str, Any]]]]] = {
     "quotes inside quotes": ("[g(b='sed -n '1,2p' x')]", [("g", {"b": "sed -n '1,2p' x"})]),
     "apostrophes": ("[g(b='it's John's', c=2)]", [("g", {"b": "it's John's", "c": 2})]),
     "a list in prose": ("Let me see: [f(a=1)]", [F1]),
+    "calls without commas": ("[f(a=1)\n g(b='x')]", [F1, G2]),
+    "semicolons in a list": ("[f(a=1); g(b='x')]", [F1, G2]),
+    "a fence after the tag": (f"<|python_tag|>```json\n{OBJECT_F}\n```", [F1]),
+    "another name for a query": ('<|python_tag|>brave_search.call(q="x")', [("brave_search", {"query": "x"})]),
     "a sibling that is no literal": ("[f(a=user), g(b='x')]", [G2]),
     "a function tag after prose": ('Now\n<function=f>{"a": 1}</function>', [F1]),
     "function tags": ('<function=f>{"a": 1}</function>\n<function=g>{"b": "x"}</function>', [F1, G2]),
@@ -123,6 +127,8 @@ NO_CALLS = {
     "a mention": "You can call `[f(a=1)]` for that.",
     "a mention without a list": "You can call f(a=1) for that.",
     "a line of code": "x = f(a=1)",
+    "a list with a name": "x = [f(a=1)]",
+    "an object with a name": f"x={OBJECT_F}",
     "an example in an answer": "f(a=1) gives one.",
     "a person": '{"name": "Alice", "age": 30}',
     "a person without an age": '{"name": "Alice"}',
@@ -173,6 +179,17 @@ def test_a_repair_says_what_was_done_and_for_which_calls() -> None:
 def test_prose_beside_calls_is_the_content() -> None:
     got = parse(f"First. {OBJECT_F}; {OBJECT_G} Done.<|eot_id|>", TOOLS)
     assert (got.content, plain(got.tool_calls)) == ("First.  Done.", [F1, G2])
+
+
+def test_marks_around_calls_are_no_content() -> None:
+    for text in ('<function=f>{"a": 1}</function> Done.', f"```json\n{OBJECT_F}\n``` Done."):
+        got = parse(text + "<|eot_id|>", TOOLS)
+        assert (got.content, plain(got.tool_calls)) == (" Done.", [F1])
+
+
+@pytest.mark.parametrize("text", [" ", "\n\n", " Hello ", "\n[1]\n"])
+def test_blanks_are_kept_once(text: str) -> None:
+    assert parse(text + "<|eot_id|>").content == text
 
 
 def test_code_beside_text_runs_only_when_the_model_waits_for_its_result() -> None:
