@@ -145,6 +145,11 @@ class Rules:
         self._names[body] = free
         return free
 
+    def define(self, name: str, body: str) -> str:
+        """Name an expression that may name itself; the name says all about it, so the first body stays."""
+        self._bodies.setdefault(name, body)
+        return name
+
     def text(self, root: str) -> str:
         """The grammar, with `root` as what a whole message is."""
         return "\n".join([f"root ::= {root}", *(f"{name} ::= {body}" for name, body in self._bodies.items())])

@@ -13,7 +13,6 @@ from arriero.prompts.grammar.ebnf import (
     either,
     literal,
     one_of,
-    repeated,
     within,
     without,
 )
@@ -61,12 +60,35 @@ class Notation:
 
         In a text without bounds `<` may stand for itself unless `|` follows; in one with bounds it is an escape.
         """
-        escape = self._escape(rules)
-        plain = rules.add(f"{self.name}_char", f"{one_of(self.raw)} | {escape}")
-        if most is not None or least:
-            return self._quoted(repeated(plain, least, most))
-        after = f"({one_of(without(self.raw, charset('|')))} | {escape})"
-        return rules.add(f"{self.name}_string", self._quoted(f'({plain} | "<"+ {after})* "<"*'))
+        return f"{literal(self.quote)} {self._rest(rules, least, most)}"
+
+    def _rest(self, rules: Rules, least: int, most: int | None) -> str:
+        """What is left of a text, its closing quote included.
+
+        One rule for each length: xgrammar 0.2.8 takes a second for a token inside of a repetition of such characters,
+        with a vocabulary of 128,000, and 0.03 ms in a rule that ends with another.
+        """
+        escape, close = self._escape(rules), literal(self.quote)
+        name = f"{self.name}_{least}_{'' if most is None else most}"
+        if most is None and not least:
+            after = one_of(without(self.raw, charset("|")))
+            tail = f'{escape} {name} | "<" {name}less | {close}'
+            rules.define(f"{name}less", f"{after} {name} | {tail}")
+            return rules.define(name, f"{one_of(self.raw)} {name} | {tail}")
+        for left in range(most or least, -1, -1):  # the shortest last, so that no rule is written before its name
+            self._step(rules, max(0, least - (most or least) + left), left if most is not None else None, escape)
+        return name
+
+    def _step(self, rules: Rules, least: int, most: int | None, escape: str) -> None:
+        name = f"{self.name}_{least}_{'' if most is None else most}"
+        choices = [] if least else [literal(self.quote)]
+        if most is None and not least:
+            self._rest(rules, 0, None)
+            return
+        if most != 0:
+            after = f"{self.name}_{max(0, least - 1)}_{'' if most is None else most - 1}"
+            choices += [f"{one_of(self.raw)} {after}", f"{escape} {after}"]
+        rules.define(name, " | ".join(choices))
 
     def characters(self, wanted: CharSet) -> str | None:
         """One of these characters, written as one text inside the quotes; None when there is none to write."""
@@ -96,9 +118,6 @@ class Notation:
             return json.dumps(value, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise GrammarNotExpressible(f"{value!r} is no strict JSON: a schema's constants must be") from error
-
-    def _quoted(self, body: str) -> str:
-        return f"{literal(self.quote)} {body} {literal(self.quote)}"
 
     def _text(self, value: str) -> str:
         if any(0xD800 <= ord(character) <= 0xDFFF for character in value) or "\x00" in value:

@@ -55,9 +55,10 @@ def _begun(rules: Rules, anywhere: Sequence[str], at_start: Sequence[str], close
     heads = dict.fromkeys(text[0] for text in at_start)
     ordinary = without(without(EVERY, _SPACES), charset("".join(heads), closed, "\x00"))
     choices = [f"{one_of(ordinary)} {rules.add('prose', _free(anywhere))}"]
-    for head in heads:
-        rest = [text[1:] for text in at_start if text[0] == head]
-        choices.append(f"{literal(head)} {rules.add('prose', _free([*anywhere, *rest]))}")
+    for group in ([head for head in heads if head == "<"], [head for head in heads if head != "<"]):
+        rest = [text[1:] for text in at_start if text[0] in group]
+        if group:
+            choices.append(f"{one_of(charset(''.join(group)))} {rules.add('prose', _free([*anywhere, *rest]))}")
     return f"({' | '.join(choices)})"
 
 
@@ -69,6 +70,6 @@ def _free(banned: Iterable[str]) -> str:
 
 def _bracket() -> str:
     """What may follow a bracket at the beginning: anything but a name and a parenthesis."""
-    word = one_of(without(without(EVERY, _SPACES), charset("\x00()[]{}<>\"'`\\,:;=")))
-    other = one_of(charset("[]{}>\"',:;=`)"))
-    return f"{_BLANK}* ({word}+ {_BLANK}*)* {other}"
+    words = without(without(EVERY, _SPACES), charset("\x00()[]{}<>\"'`\\,:;="))
+    inside, after = charset(*words, " \t\n\r"), charset("[]{}>\"',:;=`)")
+    return f"{one_of(inside)}* {one_of(after)}"

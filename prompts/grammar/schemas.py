@@ -30,6 +30,8 @@ from arriero.prompts.grammar.patterns import FORMATS, PatternNotExpressible, pat
 SPACE = '" "?'
 """What may stand after a comma or a colon."""
 
+LONGEST = 256
+"""The longest text whose length is held to: each character more is a rule more."""
 _MOST_MULTIPLES = 200
 _ANY_TEXT = ("password", "binary", "byte")
 """Formats that every text has."""
@@ -180,6 +182,9 @@ class Values:
         least, most = _between(schema, "Length", self._limits.string)
         if most is not None and most < least:
             return None
+        if max(least, most or 0) > LONGEST:
+            self.note(where, f"lengths beyond {LONGEST} characters are not enforced")
+            least, most = min(least, LONGEST), None
         return either(
             self._rules.add("text", notation.string(self._rules, least, most)) for notation in self._notations
         )

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -92,6 +93,7 @@ TEXTS = (
 )
 
 
+@cache
 def messages(policy: Any = "auto", way: tuple[str, Any] = ("llama3.1", "json"), most_calls: int = 2) -> Grammar:
     return call_grammar(Dialect.get(way[0]), OFFERED, policy=policy, syntax=way[1], most_calls=most_calls)
 
