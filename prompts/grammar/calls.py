@@ -91,7 +91,7 @@ def call_grammar(
     choices = written.of_declared([tool for tool in declared if tool[0] in wanted])
     choices += written.of_builtin([name for name in builtin_tools if name in wanted], names, limits)
     if policy in ("auto", "none"):
-        choices.append(prose(rules, [*names, *BUILTIN_TOOLS]))
+        choices.append(prose(rules, names, BUILTIN_TOOLS))
     return Grammar(rules.text(either(choices)), tuple(values.notes))
 
 

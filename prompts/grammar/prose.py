@@ -12,7 +12,7 @@ _BLANK = "[ \\t\\n\\r]"
 _AFTER_NAME = ("(", " (", "\t(", "\n(", "\r(", "  (", ".call")
 
 
-def prose(rules: Rules, names: Sequence[str]) -> str:
+def prose(rules: Rules, names: Sequence[str], builtin: Sequence[str]) -> str:
     """Any text but one that could be read as a call: none at all, too.
 
     Kept out are special tokens, what marks a call in any syntax, an offered tool's name where it would be called or
@@ -21,11 +21,16 @@ def prose(rules: Rules, names: Sequence[str]) -> str:
     Args:
         rules: Where named rules go.
         names: Names of the offered tools.
+        builtin: Names that are called as `name.call(...)`, offered or not.
 
     Returns:
         The expression.
     """
-    banned = [*_CALL_MARKS, *(f"{quote}{name}{quote}" for name in names for quote in "\"'")]
+    banned = [
+        *_CALL_MARKS,
+        *(f"{name}.call" for name in builtin if name not in names),
+        *(f"{quote}{name}{quote}" for name in names for quote in "\"'"),
+    ]
     banned += [name + after for name in names for after in _AFTER_NAME]
     begun = _begun(rules, banned, banned, closed="[")
     opened = rules.add("bracket", _bracket()) + " " + rules.add("prose", _free(banned))
