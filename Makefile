@@ -39,9 +39,8 @@ bench: .venv/dev ## Measure what a step, an import and prompts cost, beside tran
 	@$(BIN)/python benchmarks/overhead.py
 	@$(BIN)/python benchmarks/prompts.py
 
-LAWS := fuzz injection jsonl parsing_laws rendering meta_rendering # of tests/prompts: those with laws for any input
-fuzz: .venv/dev ## Try the laws of rendering and parsing on many more inputs than the tests do
-	@$(BIN)/python -m pytest -q --hypothesis-profile=fuzz $(LAWS:%=tests/prompts/test_%.py)
+fuzz: .venv/dev ## Try the laws of prompts on many more inputs than the tests do
+	@$(BIN)/python -m pytest -q -m hypothesis --hypothesis-profile=fuzz $(or $(TESTS),tests/prompts)
 
 doctor: .venv/all ## Say what is installed and works
 	@$(BIN)/arriero doctor
