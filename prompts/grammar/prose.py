@@ -60,7 +60,8 @@ def _begun(rules: Rules, anywhere: Sequence[str], at_start: Sequence[str], close
     heads = dict.fromkeys(text[0] for text in at_start)
     ordinary = without(without(EVERY, _SPACES), charset("".join(heads), closed, "\x00"))
     choices = [f"{one_of(ordinary)} {rules.add('prose', _free(anywhere))}"]
-    for group in ([head for head in heads if head == "<"], [head for head in heads if head != "<"]):
+    shared = [head for head in heads if head != "<"]  # one rule for them all costs the fewest states
+    for group in [["<"] if "<" in heads else [], *([[head] for head in shared] if "{" in closed else [shared])]:
         rest = [text[1:] for text in at_start if text[0] in group]
         if group:
             choices.append(f"{one_of(charset(''.join(group)))} {rules.add('prose', _free([*anywhere, *rest]))}")
