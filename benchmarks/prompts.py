@@ -166,7 +166,7 @@ HOSTILE: Mapping[str, tuple[str, Callable[[int], str]]] = {
     "objects in arguments": ("llama3.1", lambda size: '{"name": "f", "parameters": ' + '{"a": ' * (size // 6)),
     "lists in arguments": ("llama3.1", lambda size: '{"name": "f", "parameters": {"a": ' + "[" * size),
     "braces": ("llama3.1", lambda size: "{" * size),
-    "lists of calls": ("llama3.2", lambda size: "[" * size),
+    "brackets": ("llama3.2", lambda size: "[" * size),
     "lists in a pythonic call": ("llama3.2", lambda size: "[f(a=" + "[" * size),
     "dicts in a pythonic call": ("llama4", lambda size: "<|python_start|>[f(a=" + "{'a': " * (size // 6)),
     "calls in calls": ("llama3.2", lambda size: "[" + "f(a=" * (size // 4)),
