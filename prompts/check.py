@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any, cast
 
 from arriero.prompts.errors import ArrieroError, InvalidMessage
+from arriero.prompts.formats import Rendered
 from arriero.prompts.jsonl import UnreadableLine, parse_line, read_objects, render_line
 from arriero.prompts.tiktoken_vocabulary import Generation, packaged_ranks
 from arriero.prompts.tokens import Tokenizer
@@ -187,13 +188,18 @@ def _render(raw: Mapping[str, Any], vocabularies: Vocabularies) -> _Comparison:
     got = {name: _plain(getattr(rendered, field)) for name, field in _RENDERED.items()}
     found = [_difference(name, value, got[name]) for name, value in expected.items() if value is not None]
     ids = next((name for name in _IDS if raw.get(name) is not None), None)
-    if ids is None:
-        return [one for one in found if one is not None], []
-    tokenizer = vocabularies.find(_generation(raw, raw[ids]))
+    in_tokens = [name for name in (ids, "vision_mask") if name is not None and raw.get(name) is not None]
+    tokenizer = vocabularies.find(_generation(raw, raw[ids] if ids else ())) if in_tokens else None
     if tokenizer is None:
-        return [one for one in found if one is not None], [ids]
-    found.append(_difference(ids, raw[ids], rendered.prompt.encode(tokenizer) if rendered.prompt is not None else None))
+        return [one for one in found if one is not None], in_tokens
+    for name in in_tokens:
+        tokens = rendered.vision_mask(tokenizer) if name == "vision_mask" else _ids_of(rendered, tokenizer)
+        found.append(_difference(name, raw[name], _plain(tokens)))
     return [one for one in found if one is not None], []
+
+
+def _ids_of(rendered: Rendered, tokenizer: Tokenizer) -> list[int] | None:
+    return None if rendered.prompt is None else rendered.prompt.encode(tokenizer)
 
 
 def _parse(raw: Mapping[str, Any], vocabularies: Vocabularies) -> _Comparison:

@@ -11,10 +11,11 @@ from arriero.prompts.dates import in_full
 from arriero.prompts.dialect import Dialect
 from arriero.prompts.errors import InvalidMessage
 from arriero.prompts.guard import CATEGORIES, GuardVersion, guard_question, render_guard
-from arriero.prompts.images import image_runs, patches_per_tile
+from arriero.prompts.images import IMAGE, image_runs, patches_per_tile, vision_mask
 from arriero.prompts.messages import Message
 from arriero.prompts.options import RenderOptions, ToolFormat
 from arriero.prompts.prompt import Prompt
+from arriero.prompts.tokens import Tokenizer
 from arriero.prompts.writers.meta import render_completion
 from arriero.prompts.writers.meta_tools import (
     Placement,
@@ -63,6 +64,23 @@ class Rendered:
     messages: tuple[Mapping[str, Any], ...] | None = None
     runs: tuple[tuple[str, int], ...] | None = None
     token_count: int | None = None
+
+    def vision_mask(self, tokenizer: Tokenizer) -> tuple[tuple[int, int], ...]:
+        """From which tokens each picture is seen; see `arriero.prompts.images.vision_mask`.
+
+        Args:
+            tokenizer: The model's tokenizer.
+
+        Returns:
+            The mask; empty where there is no picture, and for Llama 4, which reads pictures as tokens.
+
+        Raises:
+            VocabularyMismatch: The tokenizer has no id for a special token of the prompt.
+        """
+        place = tokenizer.special_ids.get(IMAGE)
+        if self.prompt is None or place is None or "<|patch|>" in tokenizer.special_ids:
+            return ()
+        return vision_mask(self.prompt.encode(tokenizer), place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +136,9 @@ def read_conversation(given: Mapping[str, Any]) -> tuple[list[Message], Sequence
         >>> read_conversation({"messages": [{"role": "user", "content": "hi"}]})[0]
         [Message(role='user', content='hi', tool_calls=(), end=None)]
     """
-    messages, options = given.get("messages"), given.get("options") or {}
+    messages, options = given.get("messages"), _options(given)
     if not isinstance(messages, list):
         raise InvalidMessage("'messages' must be a list of messages")
-    if not isinstance(options, Mapping):
-        raise InvalidMessage(f"'options' must be an object, not {type(options).__name__}")
     tools = options.get("custom_tools", given.get("tools"))
     if tools is not None and not isinstance(tools, list):
         raise InvalidMessage(f"'tools' must be a list of declarations, not {type(tools).__name__}")
@@ -132,6 +148,13 @@ def read_conversation(given: Mapping[str, Any]) -> tuple[list[Message], Sequence
             raise InvalidMessage("it must be an object with 'role' and 'content'", index=index)
         read.append(Message.from_dict(message, index=index))
     return read, tools or (), read_options(options, announce=tools == [])
+
+
+def _options(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    options = given.get("options") or {}
+    if not isinstance(options, Mapping):
+        raise InvalidMessage(f"'options' must be an object, not {type(options).__name__}")
+    return options
 
 
 def read_options(given: Mapping[str, Any], *, announce: bool = False) -> RenderOptions:
@@ -157,6 +180,8 @@ def read_options(given: Mapping[str, Any], *, announce: bool = False) -> RenderO
             continue
         if name not in _OPTIONS:
             raise InvalidMessage(f"unknown option {name!r}; known: {', '.join(_OPTIONS)}")
+        if isinstance(value, list) and not all(isinstance(item, str) for item in value):
+            raise InvalidMessage(f"option {name!r} must be a list of texts")
         if not isinstance(value, _OPTIONS[name]):
             raise InvalidMessage(f"option {name!r} must be a {_OPTIONS[name].__name__}, not {type(value).__name__}")
         if name == "tool_format" and value not in get_args(ToolFormat):
@@ -204,6 +229,8 @@ def _picture(given: Mapping[str, Any]) -> Rendered:
 
 def _stack_messages(given: Mapping[str, Any]) -> Rendered:
     messages, tools, _ = read_conversation({**given, "options": {}})
+    if not messages:
+        raise InvalidMessage("the conversation is empty: give at least one message")
     options = given.get("options") or {}
     form = options.get("tool_format")
     # A vector says beside its input for which model it is; without that, the form of calls tells most.
@@ -244,12 +271,15 @@ def _system_prompt(given: Mapping[str, Any]) -> Rendered:
 
 def _judgement(version: GuardVersion) -> Format:
     def make(given: Mapping[str, Any]) -> Rendered:
-        options = given.get("options") or {}
+        options = _options(given)
+        categories = options.get("categories")
+        if not isinstance(categories, Mapping | None):
+            raise InvalidMessage(f"option 'categories' must be an object, not {type(categories).__name__}")
         prompt = render_guard(
             read_conversation({"messages": given.get("messages")})[0],
             version=version,
-            categories=options.get("categories"),
-            excluded=options.get("excluded_category_keys") or (),
+            categories=categories,
+            excluded=_codes(options, "excluded_category_keys"),
             as_published=True,
         )
         return Rendered(text=prompt.text, prompt=prompt)
@@ -259,7 +289,14 @@ def _judgement(version: GuardVersion) -> Format:
 
 def _stack_question(given: Mapping[str, Any]) -> Rendered:
     messages = read_conversation({"messages": given.get("messages")})[0]
-    return Rendered(text=guard_question(messages, excluded=(given.get("options") or {}).get("excluded") or ()))
+    return Rendered(text=guard_question(messages, excluded=_codes(_options(given), "excluded")))
+
+
+def _codes(options: Mapping[str, Any], name: str) -> Sequence[str]:
+    codes = options.get(name) or ()
+    if not isinstance(codes, list | tuple) or not all(isinstance(code, str) for code in codes):
+        raise InvalidMessage(f"option {name!r} must be a list of codes")
+    return codes
 
 
 FORMATS: Mapping[str, Format] = MappingProxyType(

@@ -1,4 +1,4 @@
-"""Places of pictures in a prompt of Llama 4: how many tokens a picture takes, and which (FORMATS.md section 7)."""
+"""Places of pictures in a prompt: how many tokens one takes in Llama 4, and who sees it in Llama 3.2 (section 7)."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,6 +10,9 @@ from arriero.prompts.prompt import Prompt, Segment
 
 IMAGE = "<|image|>"
 """The special token that holds a picture's place, in Llama 3.2 and 4."""
+
+MOST_TILES = 1024
+"""More tiles than any picture processor makes: what asks for more is no picture, and its tokens would fill memory."""
 
 TILE, PATCH, PIXEL_SHUFFLE_RATIO = 336, 14, 0.5
 """Llama 4's own measures: the side of a tile and of a patch in pixels, and how much smaller each side becomes."""
@@ -50,7 +53,7 @@ def image_runs(tiles_high: int, tiles_wide: int, *, patches: int = 144) -> tuple
         Runs of one special token each, with its number. A picture of several tiles ends with the whole, shrunk.
 
     Raises:
-        InvalidMessage: There is no tile.
+        InvalidMessage: There is no tile, or more than any picture has.
 
     Example:
         >>> image_runs(1, 1)
@@ -61,6 +64,8 @@ def image_runs(tiles_high: int, tiles_wide: int, *, patches: int = 144) -> tuple
     for name, count in (("tiles_high", tiles_high), ("tiles_wide", tiles_wide)):
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise InvalidMessage(f"a picture has at least one tile each way, not {name}={count!r}")
+    if tiles_high * tiles_wide > MOST_TILES:
+        raise InvalidMessage(f"{tiles_high} by {tiles_wide} tiles are no picture: {MOST_TILES} tiles are the most")
     tile = ("<|patch|>", patches)
     row = [tile, *[("<|tile_x_separator|>", 1), tile] * (tiles_wide - 1), ("<|tile_y_separator|>", 1)]
     grid = row * tiles_high if tiles_high * tiles_wide > 1 else []
@@ -137,6 +142,36 @@ def expand_images(prompt: Prompt, images: Sequence[ImagePart], *, patches: int =
         for token, count in image_runs(image.tiles_high, image.tiles_wide, patches=patches):
             segments += [Segment(token, "special")] * count
     return replace(prompt, segments=tuple(segments))
+
+
+def vision_mask(token_ids: Sequence[int], place: int) -> tuple[tuple[int, int], ...]:
+    """From which tokens each picture of a Llama 3.2 Vision prompt is seen, as Meta's code gives it to the model.
+
+    A picture is seen from its place on, up to the next picture; pictures that follow each other directly are seen from
+    all that the last of them is seen from. The last one is seen to the end of the prompt.
+
+    Args:
+        token_ids: The prompt.
+        place: The id that holds a picture's place.
+
+    Returns:
+        For each picture the token where it stands, and the one before which the tokens that see it end. Meta's code
+        writes -1 for the end of the prompt where there is one picture, and the prompt's length where there are more.
+
+    Example:
+        >>> vision_mask([1, 9, 2, 9, 9, 3], place=9)
+        ((1, 3), (3, 6), (4, 6))
+        >>> vision_mask([1, 9, 2], place=9)
+        ((1, -1),)
+    """
+    starts = [at for at, id_ in enumerate(token_ids) if id_ == place]
+    if len(starts) == 1:
+        return ((starts[0], -1),)
+    ends = [*starts[1:], len(token_ids)]
+    for at in reversed(range(len(starts) - 1)):
+        if ends[at] == starts[at] + 1:
+            ends[at] = ends[at + 1]
+    return tuple(zip(starts, ends, strict=False))
 
 
 def _is_place(segment: Segment) -> bool:

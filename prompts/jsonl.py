@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
+from math import isfinite
 from typing import Any, cast
 
 from arriero.prompts.calls.forms import SYNTAXES, Syntax
@@ -35,8 +36,8 @@ def render_lines(
         tokenizer: Gives `token_ids` too.
 
     Yields:
-        `{"id", "text", "token_ids"?}`, or `{"id", "error"}` for a line that cannot be rendered. Formats that are not
-        prompts give `messages`, or `runs` and `token_count`, in place of the text.
+        `{"id", "text", "token_ids"?, "vision_mask"?}`, or `{"id", "error"}` for a line that cannot be rendered.
+        Formats that are not prompts give `messages`, or `runs` and `token_count`, in place of the text.
 
     Example:
         >>> line = '{"id": 1, "dialect": "llama3.1", "messages": [{"role": "robot", "content": "hi"}]}'
@@ -108,10 +109,12 @@ def read_objects(lines: Iterable[str | bytes]) -> Iterator[dict[str, Any]]:
         except (ValueError, RecursionError) as error:
             yield {"id": None, "error": f"line {number} is not JSON: {error}"}
             continue
-        if isinstance(value, dict):
-            yield {key: item for key, item in value.items() if key != "error"}
-        else:
+        if not isinstance(value, dict):
             yield {"id": None, "error": f"line {number} must be a JSON object, not {type(value).__name__}"}
+        elif not _names(value.get("id")):
+            yield {"id": None, "error": f"line {number}: 'id' must be text or a number"}
+        else:
+            yield {key: item for key, item in value.items() if key != "error"}
 
 
 def render_line(raw: Mapping[str, Any], dialect: Dialect | None = None) -> Rendered:
@@ -208,6 +211,11 @@ def _spoken(name: str, raw: Mapping[str, Any]) -> tuple[Dialect, Syntax]:
     return Dialect.get(name), "auto"
 
 
+def _names(id_: Any) -> bool:
+    """Whether it can stand in an answer as it is: a nested id or NaN could not be written there."""
+    return id_ is None or isinstance(id_, str | int) or (isinstance(id_, float) and isfinite(id_))
+
+
 def _shown(rendered: Rendered, tokenizer: Tokenizer | None) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "text": rendered.text,
@@ -217,6 +225,7 @@ def _shown(rendered: Rendered, tokenizer: Tokenizer | None) -> dict[str, Any]:
     }
     if rendered.prompt is not None and tokenizer is not None:
         shown["token_ids"] = rendered.prompt.encode(tokenizer)
+        shown["vision_mask"] = rendered.vision_mask(tokenizer) or None
     return {name: value for name, value in shown.items() if value is not None}
 
 

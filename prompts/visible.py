@@ -2,7 +2,8 @@
 
 _PLAIN = {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t"}
 _PLAIN |= dict.fromkeys([*range(0x7F, 0xA0), 0x202A, 0x202B, 0x202C, 0x202D, 0x202E, *range(0x2066, 0x206A)], "\ufffd")
-"""Control characters, which would let their writer do to the terminal what it likes."""
+_PLAIN |= dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
+"""Control characters, which would let their writer do to the terminal what it likes, and what no text may hold."""
 
 
 def visible(text: str) -> str:
