@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import pydantic_core
 
 from arriero.prompts.errors import ArrieroError
-from arriero.prompts.messages import JSON, Message, ToolCall
+from arriero.prompts.messages import JSON, ImagePart, Message, TextPart, ToolCall
 from arriero.stack.engine import Usage
 from arriero.stack.shields import Place, Verdict
 from arriero.tools import ToolResult
@@ -172,6 +172,7 @@ Event = (
     | TurnFinished
 )
 
+_PARTS = {frozenset(part.__slots__): part for part in (TextPart, ImagePart)}
 _KINDS: Mapping[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}
 
 
@@ -223,9 +224,21 @@ def from_json(line: str) -> Event:
             f"event of kind {kind!r}, version {version!r}: this release reads version {SCHEMA_VERSION}; use a newer one"
         )
     try:
+        messages = raw.get("messages")
+        if isinstance(messages, list):
+            raw["messages"] = [_with_parts(message) for message in messages]
         return _adapter(str(kind)).validate_python(raw)
     except ValueError as error:
         raise UnreadableEvent(f"a stored {kind} does not have the fields of one: {error}") from error
+
+
+def _with_parts(message: JSON) -> Any:
+    """A stored message whose list of parts is one again: only a tool's result may be any list."""
+    content = message.get("content") if isinstance(message, dict) else None
+    if not isinstance(message, dict) or message.get("role") == "tool" or not isinstance(content, list):
+        return message
+    parts = [_PARTS[keys](**part) for part in content if isinstance(part, dict) and (keys := frozenset(part)) in _PARTS]
+    return message | {"content": tuple(parts)} if len(parts) == len(content) else message
 
 
 @cache

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arriero.prompts.messages import Message, ToolCall
+from arriero.prompts.messages import ImagePart, Message, TextPart, ToolCall
 from arriero.stack.engine import Usage
 from arriero.stack.events import (
     CallFinished,
@@ -36,12 +36,17 @@ json_values = st.recursive(
 ids = st.lists(counts, max_size=5).map(tuple)
 usages = st.builds(Usage, counts, counts, st.none() | counts)
 calls = st.builds(ToolCall, texts, st.dictionaries(texts, json_values, max_size=3), texts)
-messages = st.builds(
-    Message,
-    st.sampled_from(["system", "user", "assistant", "tool"]),
-    json_values,
-    st.lists(calls, max_size=2).map(tuple),
-    st.sampled_from(["eom", "eot", None]),
+parts = st.builds(TextPart, texts) | st.builds(ImagePart, texts, st.none() | counts, st.none() | counts)
+ends = st.sampled_from(["eom", "eot", None])
+messages = st.one_of(
+    st.builds(Message, st.just("tool"), json_values, st.just(()), ends),
+    st.builds(
+        Message,
+        st.sampled_from(["system", "user", "assistant"]),
+        texts | st.lists(parts, max_size=3).map(tuple),
+        st.lists(calls, max_size=2).map(tuple),
+        ends,
+    ),
 )
 results = st.builds(ToolResult, calls, json_values, st.none() | texts, numbers, st.none() | texts)
 verdicts = st.builds(Verdict, st.booleans(), st.lists(texts, max_size=3).map(tuple), st.none() | numbers, texts)
