@@ -105,8 +105,7 @@ class Dialect:
     ) -> Prompt:
         """The prompt for a conversation, exactly as the model's published template writes it.
 
-        One thing is Meta's and not the published template's: a `code_interpreter` call is written as its code after
-        `<|python_tag|>`, which is what the models generate. And a message that says how it ended (`end`) ends so.
+        One thing is not the published template's: a message that says how it ended (`end`) ends so.
 
         Args:
             messages: The conversation, oldest first.

@@ -21,6 +21,7 @@ class RenderOptions:
     | a list of calls that is empty | 3.x, vLLM for 3 | refused | the text, as without calls |
     | a list of calls that is empty | 4, vLLM JSON for 4 | the message is dropped | the text, as without calls |
     | text beside a call | 3.x, vLLM for 3 | the text is dropped | the text before the call |
+    | code for the built-in interpreter | 3.1, 3.3 | as a call, `.call(code="...")` | the code, as the models write it |
     | arguments that are JSON text | all with JSON calls | encoded twice | decoded first |
     | tools, no user message to open | all with tools in it | refused | tools in the system block |
     | tools in the system block, which is not written | 3.2 Vision, 4 | tools are dropped | the block is written |

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -156,10 +157,18 @@ def test_llama_32_writes_today_in_english_and_31_a_fixed_day() -> None:
     assert "Today Date: 26 Jul 2024\n" in LLAMA.render([Message("user", "hi")]).text
 
 
-def test_code_in_history_is_written_as_the_model_writes_it() -> None:
-    call = Message("assistant", "", (ToolCall("code_interpreter", {"code": "print(6 * 7)"}),))
+def test_code_in_history_is_a_call_like_any_and_repaired_it_is_what_the_model_writes() -> None:
+    talk = [HI, _called(ToolCall("code_interpreter", {"code": "print(6 * 7)"}))]
     options = RenderOptions(builtin_tools=("code_interpreter",))
-    assert "<|python_tag|>print(6 * 7)<|eom_id|>" in LLAMA.render([Message("user", "?"), call], (), options).text
+    published = LLAMA.render(talk, (), options).text
+    assert '<|python_tag|>code_interpreter.call(code="print(6 * 7)")<|eom_id|>' in published
+    repaired = LLAMA.render(talk, (), replace(options, repair=True)).text
+    assert "<|python_tag|>print(6 * 7)<|eom_id|>" in repaired
+
+
+def test_the_code_interpreter_alone_leaves_the_line_of_tools_empty() -> None:
+    written = LLAMA.render([HI], (), RenderOptions(builtin_tools=("code_interpreter",))).text
+    assert "Environment: ipython\nTools: \n\nCutting Knowledge Date" in written
 
 
 def test_a_message_that_says_how_it_ended_ends_so() -> None:
