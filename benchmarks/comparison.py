@@ -65,7 +65,7 @@ def timed(work: Work, batch: int = 1) -> tuple[float, float]:
 
 def spread(values: Sequence[float]) -> list[float]:
     """Median, and the quartiles around it."""
-    low, middle, high = statistics.quantiles(values, n=4)
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
     return [round(value, 2) for value in (middle, low, high)]
 
 
