@@ -122,8 +122,8 @@ class Rendering:
         if self._ours(*same)() != self._transformers(*same)():
             raise SystemExit("ours and transformers' ids differ: there is nothing to compare")
         what = f"{MESSAGES} messages, {TOOLS} tools"
-        yield Comparison(f"{what}: nothing seen before", self._fresh, self._peer)
-        yield Comparison(f"{what}: the tools seen", self._tools_seen, self._peer)
+        yield Comparison(f"{what}: nothing seen before", self._fresh, self._peer, 3)
+        yield Comparison(f"{what}: the tools seen", self._tools_seen, self._peer, 3)
         yield Comparison(f"{what}: all but the last step seen", self._grown, self._peer, 3)
         yield Comparison("one more message / transformers renders all", self._more, self._peer, batch=DELTAS)
         yield Comparison("one more message / ours renders all, none seen", self._more, self._fresh, 50, DELTAS)
