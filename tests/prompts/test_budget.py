@@ -1,6 +1,6 @@
 """A conversation within a budget: whole messages go, the oldest first, and calls go with their results."""
 
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import Any
 
 import pytest
@@ -92,15 +92,25 @@ def test_what_cannot_be_shortened_is_refused_with_the_least_it_takes(talk: list[
         prompt.truncate(tokenizer, 3)
 
 
-roles = st.sampled_from(["user", "answer", "step", "system"])
-
-
-@given(kinds=st.lists(roles, min_size=1, max_size=8), share=st.floats(0, 1))
-def test_a_truncated_prompt_fits_and_is_a_conversation(kinds: list[str], share: float, tokenizer: Tokenizer) -> None:
-    talk: list[Message] = [SYSTEM]
+def said(kinds: list[str]) -> list[Message]:
+    talk = [SYSTEM]
     for number, kind in enumerate(kinds):
-        talk += step(number) if kind == "step" else [Message("assistant" if kind == "answer" else kind, f"m {number}")]
-    whole = LLAMA.render(talk)
+        call, result = step(number)
+        if kind == "step":
+            talk += [call, result]
+        elif kind == "two calls":
+            talk += [Message("assistant", tool_calls=call.tool_calls * 2), result, result]
+        else:
+            talk.append(Message("assistant" if kind == "answer" else kind, f"m {number}"))
+    return talk
+
+
+talks = st.lists(st.sampled_from(["user", "answer", "step", "two calls", "system"]), min_size=1, max_size=8).map(said)
+
+
+@given(talk=talks, share=st.floats(0, 1))
+def test_a_truncated_prompt_fits_and_is_a_conversation(talk: list[Message], share: float, tokenizer: Tokenizer) -> None:
+    whole = LLAMA.render(talk, (), RenderOptions(repair=True))
     budget = int(share * whole.count(tokenizer))
     try:
         shorter = whole.truncate(tokenizer, budget)
@@ -113,7 +123,35 @@ def test_a_truncated_prompt_fits_and_is_a_conversation(kinds: list[str], share: 
     assert all(message in others for message in left)
     assert left[-1] == talk[-1]
     for before, after in pairwise([message for message in left if message.role != "system"]):
-        assert (after.role == "tool") == bool(before.tool_calls)
+        assert (after.role == "tool") == bool(before.tool_calls or (before.role == "tool" and after == before))
+    for calls, results in answered(left):
+        assert calls == results
+
+
+@given(talk=talks, shares=st.tuples(st.floats(0, 1), st.floats(0, 1)))
+def test_what_was_truncated_is_truncated_further_as_the_whole_is(
+    talk: list[Message], shares: tuple[float, float], tokenizer: Tokenizer
+) -> None:
+    whole = LLAMA.render(talk, (), RenderOptions(repair=True))
+    less, more = sorted(int(share * whole.count(tokenizer)) for share in shares)
+    try:
+        at_once = whole.truncate(tokenizer, less)
+    except BudgetExceeded:
+        return
+    shorter = whole.truncate(tokenizer, more)
+    assert shorter.truncate(tokenizer, more) is shorter
+    assert messages_of(shorter.truncate(tokenizer, less)) == messages_of(at_once)
+
+
+def answered(talk: tuple[Message, ...]) -> list[tuple[int, int]]:
+    """For each message with calls how many there are, and how many results follow it."""
+    others = [message for message in talk if message.role != "system"]
+    counts = []
+    for at, message in enumerate(others):
+        if message.tool_calls:
+            results = list(takewhile(lambda after: after.role == "tool", others[at + 1 :]))
+            counts.append((len(message.tool_calls), len(results)))
+    return counts
 
 
 def test_each_tool_has_its_cost(tokenizer: Tokenizer) -> None:

@@ -63,6 +63,16 @@ def test_ids_of_a_vocabulary_that_is_not_there_are_not_compared() -> None:
     assert rendered(expected=PROMPT.text, generation="2", token_ids=[1]).not_compared == ("token_ids",)
 
 
+def test_a_vision_mask_is_compared(meta_tokenizer: Tokenizer) -> None:
+    given = {"messages": [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What?"}]}]}
+    prompt = Dialect.get("llama3.2-vision", "meta").render(*read_conversation(given))
+    vector = {"format": "meta-llama3", "input": given, "expected": prompt.text}
+    assert not rendered(**vector, vision_mask=[[5, -1]]).differences
+    (difference,) = rendered(**vector, vision_mask=[[5, 9]]).differences
+    assert (difference.field, difference.got) == ("vision_mask, from item 0", "[[5, -1]]")
+    assert rendered(**vector, generation="2", vision_mask=[[5, -1]]).not_compared == ("vision_mask",)
+
+
 def test_a_given_tokenizer_is_used_where_it_fits(tokenizer: Tokenizer) -> None:
     line = json.dumps(RENDER | {"expected": PROMPT.text, "token_ids": PROMPT.encode(tokenizer)})
     (checked,) = check_renders([line], Vocabularies(tokenizer))

@@ -167,3 +167,10 @@ def test_a_page_needs_nothing_else(meta_tokenizer: Tokenizer) -> None:
     assert "prefers-color-scheme: dark" in page
     assert "128009" in page
     assert "message 5" in page
+
+
+def test_a_title_that_is_no_text_can_stand_on_a_page() -> None:
+    line = '{"id": "\\ud800", "dialect": "llama3.1", "messages": [{"role": "user", "content": "hi"}]}'
+    page = explanation_page({title: made for title, made in explain_lines([line]) if isinstance(made, Explanation)})
+    assert "<h1>\ufffd</h1>" in page
+    assert page.encode()

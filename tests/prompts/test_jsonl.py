@@ -65,6 +65,8 @@ def test_an_id_beyond_the_vocabulary_stands_for_nothing(tokenizer: Tokenizer, id
         ("{", None, "line 1 is not JSON"),
         ("[1]", None, "line 1 must be a JSON object, not list"),
         ("[" * 100_000, None, "line 1 is not JSON"),
+        ('{"id": NaN, "messages": []}', None, "line 1: 'id' must be text or a number"),
+        ('{"id": [1], "messages": []}', None, "line 1: 'id' must be text or a number"),
         ('{"id": "a"}', "a", "'messages' must be a list of messages"),
         ('{"messages": "hi"}', None, "'messages' must be a list of messages"),
         ('{"id": 1, "messages": []}', 1, "the conversation is empty"),
@@ -86,6 +88,11 @@ def test_an_id_beyond_the_vocabulary_stands_for_nothing(tokenizer: Tokenizer, id
             '{"id": 1, "messages": [{"role": "user", "content": "hi"}], "options": {"date_string": 5}}',
             1,
             "option 'date_string' must be a str, not int",
+        ),
+        (
+            '{"id": 1, "messages": [{"role": "user", "content": "hi"}], "options": {"builtin_tools": ["f", 1]}}',
+            1,
+            "option 'builtin_tools' must be a list of texts",
         ),
     ],
 )
@@ -202,6 +209,13 @@ def test_a_verdict_is_read_and_what_is_none_is_an_error(dialect: str) -> None:
         ('"dialect": "llama9",', "unknown dialect 'llama9'; known: llama"),
         ('"dialect": "llama3.1", "source": "mine",', "dialect 'llama3.1' has no source 'mine'"),
         ('"format": "hf-llama-3.1", "input": 5,', "the field 'input' must be a dict, not int"),
+        ('"format": "meta-stack-messages", "input": {"messages": []},', "the conversation is empty"),
+        ('"format": "hf-llama-guard-3-1b", "options": true,', "'options' must be an object, not bool"),
+        ('"format": "hf-llama-guard-3-1b", "options": {"categories": 5},', "'categories' must be an object, not int"),
+        (
+            '"format": "meta-guard-stack-usermessage", "options": {"excluded": [[]]},',
+            "'excluded' must be a list of codes",
+        ),
     ],
 )
 def test_a_line_that_names_nothing_known_gives_its_error(names: str, problem: str) -> None:
