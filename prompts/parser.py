@@ -273,6 +273,8 @@ class Parser:
 
     def _close_tagged(self, end: End, events: list[ParseEvent]) -> None:
         found = self._tagged_calls(end)
+        if not found and end != "none" and self._repair:
+            found = self._calls_before_text()
         tag = self._format.tag or ""
         code = tag.join("".join(raw) for _, raw in self._tagged)
         beside_text = bool("".join(self._shown).strip())
@@ -280,7 +282,7 @@ class Parser:
             if beside_text or self._calls:
                 self._repairs.append(Repair("read a call beside text" if beside_text else _SEVERAL_TAGS))
             self._tell(found, events)
-        elif end != "none" and code.strip() and (not beside_text or end == "end_of_message"):
+        elif end != "none" and code.replace(tag, "").strip() and (not beside_text or end == "end_of_message"):
             call = ToolCall("code_interpreter", {"code": code})
             repairs = (Repair("read a call beside text", (call.name,)),) if beside_text else ()
             self._tell([Found((call,), code, True, repairs)], events)
@@ -293,20 +295,32 @@ class Parser:
         items: list[Item] = []
         for body, raw in self._tagged:
             ended = end != "none" or body is not self._tagged[-1][0]
+            empty = body.empty
             found = body.finish(ended=ended)
-            if ended and "builtin" in self._format.tagged and (builtin := self._builtin("".join(raw))):
-                found = [builtin]
-            if not body.empty and any(isinstance(item, str) for item in found):
+            if (ended or self._format.trimmed) and (builtin := self._builtin("".join(raw), ended=ended)):
+                items.append(builtin)
+            elif body.pure:
+                items += [item for item in found if isinstance(item, Found)]
+            elif not empty:
                 return []
-            items += [item for item in found if isinstance(item, Found)]
         if len(items) > 1 and len(self._tagged) > 1:
             if not self._repair:
                 return []
             self._repairs.append(Repair(_SEVERAL_TAGS))
         return items
 
-    def _builtin(self, text: str) -> Found | None:
-        repairs = self._new_repairs()
+    def _calls_before_text(self) -> list[Item]:
+        """What stands after tags, if that is a call first and then text: no code begins so."""
+        kinds = tuple(kind for kind in self._format.tagged if kind in ("object", "array", "tag"))
+        body = self._started(kinds, prose=True)
+        items = [item for _, raw in self._tagged for item in (*body.feed("".join(raw)), *body.pause())]
+        items = [item for item in (*items, *body.finish(ended=True)) if not isinstance(item, Preview)]
+        return items if items and isinstance(items[0], Found) and items[0].firm else []
+
+    def _builtin(self, text: str, *, ended: bool) -> Found | None:
+        if "builtin" not in self._format.tagged:
+            return None
+        repairs = self._new_repairs() if ended else Repairs(False, None)
         try:
             calls = builtin_calls(text, repairs)
             return Found(calls, text, True, repairs.made_for(calls))

@@ -7,14 +7,16 @@ import re
 from typing import Any
 
 from arriero.prompts.calls.json_calls import BUILTIN_TOOLS, as_query, writable
+from arriero.prompts.calls.pythonic import bare_call
 from arriero.prompts.calls.repair import NotACall, Repairs
 from arriero.prompts.messages import ToolCall
 
 HEAD = re.compile(r"\s*([A-Za-z_][\w\-]{0,199})\.call\(\s*")
 """How such a call begins; its name is the first group."""
 
+_LIKE_BUILTIN = "read a call in the form of the built-in tools"
 _ARGUMENT = re.compile(r"""(\w+)\s*=\s*(["'])""")
-_END = r"(?:\s*\)\s*(?:;\s*)?(?=\Z|[A-Za-z_][\w\-]{0,199}\.call\()|\s*,\s*(?=\w+\s*=\s*[\"']))"
+_END = r"(?:\s*\)\s*(?:[;,]\s*)?(?=\Z|[A-Za-z_][\w\-]{0,199}\.call\()|\s*,\s*(?=\w+\s*=\s*[\"'])|\s*\Z)"
 _ENDS = {quote: re.compile(rf"{quote}({_END})") for quote in "\"'"}
 
 
@@ -35,6 +37,19 @@ def builtin_calls(text: str, repairs: Repairs) -> tuple[ToolCall, ...]:
         >>> builtin_calls('brave_search.call(query="price of gold")', Repairs(False, None))
         (ToolCall(name='brave_search', arguments={'query': 'price of gold'}, id=''),)
     """
+    try:
+        return _quoted_calls(text, repairs)
+    except NotACall:
+        head = HEAD.match(text)
+        if head is None or head.group(1) in BUILTIN_TOOLS:
+            raise
+    # Built-in tools take text only; the model writes other tools' numbers and lists in the same form.
+    repairs.take_back(0)
+    repairs.fix(_LIKE_BUILTIN)
+    return bare_call(f"{head.group(1)}({text[head.end() :]}", repairs)
+
+
+def _quoted_calls(text: str, repairs: Repairs) -> tuple[ToolCall, ...]:
     at = 0
     calls: list[ToolCall] = []
     while at < len(text) and (head := HEAD.match(text, at)):
@@ -42,7 +57,7 @@ def builtin_calls(text: str, repairs: Repairs) -> tuple[ToolCall, ...]:
         if name not in BUILTIN_TOOLS:
             if not repairs.offers(name):
                 raise NotACall("not the name of a built-in or offered tool")
-            repairs.fix("read a call in the form of the built-in tools")
+            repairs.fix(_LIKE_BUILTIN)
         arguments, at = _arguments(text, head.end(), repairs)
         if name in BUILTIN_TOOLS:
             arguments = as_query(name, arguments, repairs)
@@ -64,7 +79,10 @@ def _arguments(text: str, at: int, repairs: Repairs) -> tuple[dict[str, Any], in
         if found is None or end is None or found.group(1) in arguments:
             raise NotACall("no arguments")
         arguments[found.group(1)] = _value(text[found.end() : end.start()], quote, repairs)
-        at, more = end.end(), "," in end.group(1)
+        closed = ")" in end.group(1)
+        if not closed and end.end() == len(text):
+            repairs.fix("added the missing )")
+        at, more = end.end(), not closed and end.end() < len(text)
     return arguments, at
 
 

@@ -88,7 +88,7 @@ SYNTAXES: Mapping[str, CallFormat] = MappingProxyType(
         "llama3-builtin": replace(_ANY, tagged=_WITHOUT_LISTS),
         "function-tag": _ANY,
         "pythonic": _ANY,
-        "llama4": _ANY,
+        "llama4": replace(_ANY, header=LLAMA4_CALLS.header),
     }
 )
 """How a message is read when its syntax is named instead of its dialect: with the special tokens of all."""

@@ -14,6 +14,7 @@ BUILTIN_TOOLS = frozenset({"brave_search", "wolfram_alpha", "photogen"})
 
 _NAME_KEYS = ("name", "function", "tool", "tool_name", "function_name")
 _ARGUMENT_KEYS = ("parameters", "arguments", "args", "input")
+_OTHER_KEYS = ("type", "id", "call_id", "index")
 
 
 def json_calls(text: str, repairs: Repairs) -> tuple[ToolCall, ...]:
@@ -116,6 +117,8 @@ def _repaired(value: dict[str, Any], repairs: Repairs) -> tuple[str, dict[str, A
         repairs.fix(f"read {named[0]!r} and {given[0] if given else 'nothing'!r} as name and parameters")
     if not given or value[given[0]] is None:
         _offered_only(name, repairs)
+        if value.keys() - {named[0], *given, *_OTHER_KEYS}:
+            raise NotACall("keys that may be the arguments")
         repairs.fix("read missing parameters as none")
         return name, {}
     if any(value[key] != value[given[0]] for key in given[1:]):

@@ -12,10 +12,11 @@ from arriero.prompts.calls.repair import NotACall, Repairs
 MAX_DEPTH = 256
 """Deepest nesting of a call; more is not read as one."""
 
-BLANK = re.compile(r"\s*")
+_BLANK = re.compile(r"\s*")
+_PYTHON_BLANK = re.compile(r"(?:\s|#[^\n]*|\\\r?\n)*")  # comments and joined lines are blanks between brackets
 
 _NUMBER = re.compile(
-    r"[+-]?(?:0[xX](?:_?[0-9a-fA-F])+|0[oO](?:_?[0-7])+|0[bB](?:_?[01])+"
+    r"(?:[+-]\s{0,9})?(?:0[xX](?:_?[0-9a-fA-F])+|0[oO](?:_?[0-7])+|0[bB](?:_?[01])+"
     r"|(?:[0-9](?:_?[0-9])*\.?(?:[0-9](?:_?[0-9])*)?|\.[0-9](?:_?[0-9])*)(?:[eE][+-]?[0-9](?:_?[0-9])*)?)(?!\w)"
 )
 _JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
@@ -58,9 +59,10 @@ class Literals:
 
     def skip(self, at: int) -> int:
         """Where the blanks from here end."""
-        if not self.text[at : at + 1].isspace():
+        mark = self.text[at : at + 1]
+        if not (mark.isspace() or (self._python and mark in ("#", "\\"))):
             return at
-        found = BLANK.match(self.text, at)
+        found = (_PYTHON_BLANK if self._python else _BLANK).match(self.text, at)
         return found.end() if found else at
 
     def value(self, at: int, depth: int = 0) -> tuple[Any, int]:
@@ -117,6 +119,7 @@ class Literals:
         return {**own, **other}[word], at + len(word)
 
     def _number(self, written: str) -> int | float:
+        written = "".join(written.split())
         if not self._python and not _JSON_NUMBER.fullmatch(written):
             self._repairs.fix(f"read the number {written[:40]}")
         try:

@@ -13,9 +13,7 @@ NAME = r"\w[\w.\-]{0,199}"
 """How long a name is and what it is made of. Python has no hyphens in names; tools do."""
 
 _OPENING = re.compile(rf"({NAME})\s{{0,9}}\(")
-_DOCUMENTED_NAME = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
 _PARAMETER = re.compile(r"([^\W\d][\w\-]*)\s*=(?!=)\s*")
-_DOCUMENTED_PARAMETER = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _MARK = re.compile(r"[\"'()\[\]{}\\]")
 _INNER_OPENS = re.compile(r"[\w/$~{\"'<-]")
 _CLOSES = {"(": ")", "[": "]", "{": "}"}
@@ -116,14 +114,14 @@ def _call(literals: Literals, opening: "re.Match[str]", repairs: Repairs) -> tup
         if found is None or not comma:
             raise NotACall(f"no argument at {at}")
         parameter = _parameter(found.group(1), arguments, repairs)
-        arguments[parameter], at = literals.value(found.end(), 2)
+        arguments[parameter], at = literals.value(literals.skip(found.end()), 2)
         at = literals.skip(at)
         comma = text.startswith(",", at)
         at += comma
 
 
 def _name(name: str, repairs: Repairs) -> str:
-    if not _DOCUMENTED_NAME.fullmatch(name):
+    if not all(_is_pythons(part) for part in name.split(".")):
         repairs.fix("read a name that Python has not")
     return name
 
@@ -131,9 +129,13 @@ def _name(name: str, repairs: Repairs) -> str:
 def _parameter(name: str, arguments: dict[str, Any], repairs: Repairs) -> str:
     if name in arguments:
         raise NotACall(f"{name} given twice")
-    if iskeyword(name) or not _DOCUMENTED_PARAMETER.fullmatch(name):
+    if not _is_pythons(name):
         repairs.fix("read a name that Python has not")
     return name
+
+
+def _is_pythons(name: str) -> bool:
+    return name.isidentifier() and not iskeyword(name)
 
 
 def _closing(text: str, at: int) -> int:

@@ -16,8 +16,8 @@ State = Literal["open", "closed", "failed"]
 CLOSERS = {"(": ")", "[": "]", "{": "}"}
 
 _OUTSIDE = re.compile(r"[\"'()\[\]{}]")
-_OUTSIDE_IN_LIST = re.compile(r"[\"'()\[\]{},]")
-_INSIDE = {quote: re.compile(rf"[\\{quote}]") for quote in "\"'"}
+_OUTSIDE_IN_PYTHON = re.compile(r"[\"'()\[\]{},#]")
+_INSIDE = {**{quote: re.compile(rf"[\\{quote}]") for quote in "\"'"}, "#": re.compile("\n")}
 
 
 class Region:
@@ -55,7 +55,7 @@ class Region:
         self._pieces = [head]
         self._watch = _watch(kind, head)
         self._watched = self._watch.depth + 1
-        self._marks = _OUTSIDE_IN_LIST if kind == "list" else _OUTSIDE
+        self._marks = _OUTSIDE_IN_PYTHON if kind in ("list", "bare") else _OUTSIDE
         self._quote = ""
         self._triple = False
         self._run = 0  # quotes in a row: up to three where a string begins, or where a triple one may end
@@ -109,6 +109,9 @@ class Region:
                     return found.end()
             elif mark in "\"'":
                 self._quote, self._run, self._begins, self._triple = mark, 1, True, False
+                return found.end()
+            elif mark == "#":  # a comment, up to the end of its line, is left aside as a string is
+                self._quote, self._run, self._begins, self._triple = mark, 0, False, False
                 return found.end()
             elif mark == ",":
                 if len(missing) == watched:

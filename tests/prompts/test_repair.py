@@ -3,9 +3,10 @@
 from typing import Any
 
 import pytest
-from call_writers import parse, plain
+from call_writers import parse, pieces, plain, read
 
 from arriero.prompts.calls.repair import Repair
+from arriero.prompts.dialect import Dialect
 from arriero.prompts.messages import ToolCall
 
 F1 = ("f", {"a": 1})
@@ -85,6 +86,15 @@ REPAIRED: dict[str, tuple[str, list[tuple[str, dict[str, Any]]]]] = {
     "a closing tag with a name": ('<function=f>{"a": 1}</function=f>', [F1]),
     "a function tag with no parameters": ("<function=f></function>", [("f", {})]),
     "single quotes in a function tag": ("<function=g>{'b': 'x'}</function>", [G2]),
+    "a call without its last bracket": ('<|python_tag|>g.call(b="x"', [G2]),
+    "a number in the form of built-in tools": ("<|python_tag|>f.call(a=1)", [F1]),
+    "built-in calls with a comma": (
+        '<|python_tag|>brave_search.call(query="x"), g.call(b="x")',
+        [("brave_search", {"query": "x"}), G2],
+    ),
+    "text after a call after the tag": (f"<|python_tag|>{OBJECT_F} will do.", [F1]),
+    "a brace too many after the tag": (f"<|python_tag|>{OBJECT_F}}}", [F1]),
+    "text between two tags": (f"<|python_tag|>{OBJECT_F} and<|python_tag|>{OBJECT_G}", [F1, G2]),
     "a header": (f"<|start_header_id|>assistant<|end_header_id|>\n\n{OBJECT_F}", [F1]),
 }
 
@@ -119,6 +129,9 @@ NO_CALLS = {
     "too large a number": "[f(a=1e999)]",
     "half a surrogate pair": "[g(b='\\ud83d')]",
     "a list in a list": "[[f(a=1)]]",
+    "lists in a list": "[[f(a=1)], [g(b='x')]]",
+    "keys that may be the parameters": '{"name": "f", "city": "Paris"}',
+    "parameters under a name of their own": '{"tool_name": "f", "tool_arguments": {"a": 1}}',
     "brackets that do not match": "[f(a=1])",
     "two brackets missing": '{"name": "f", "parameters": {"a": 1',
     "different arguments twice": '{"name": "f", "parameters": {"a": 1}, "arguments": {"a": 2}}',
@@ -198,6 +211,41 @@ def test_code_beside_text_runs_only_when_the_model_waits_for_its_result() -> Non
     assert plain(waiting.tool_calls) == [("code_interpreter", {"code": "print(1)"})]
     assert waiting.content == "Let me compute. "
     assert parse(text + "<|eot_id|>").tool_calls == ()
+
+
+@pytest.mark.parametrize("repair", [False, True])
+@pytest.mark.parametrize(
+    ("text", "call"),
+    {
+        "[f( # what's this)]\n a=1, # one, or [\n)]": F1,
+        "[f(a=\\\n1)]": F1,
+        "[f(a=- 1)]": ("f", {"a": -1}),
+        "[погода(город='Уфа')]": ("погода", {"город": "Уфа"}),
+    }.items(),
+)
+def test_what_python_allows_between_brackets_needs_no_repair(text: str, call: Any, repair: bool) -> None:
+    for size in (1, 100):
+        got, _ = read(Dialect.get("llama3.2").parser(repair=repair), pieces(text + "<|eot_id|>", size))
+        assert plain(got.tool_calls) == [call]
+
+
+def test_code_between_tags_is_kept_whole() -> None:
+    for text in (f"print(1)<|python_tag|>{OBJECT_F}", f"print(1)<|python_tag|>print({OBJECT_F})"):
+        got = parse(f"<|python_tag|>{text}<|eom_id|>", TOOLS)
+        assert plain(got.tool_calls) == [("code_interpreter", {"code": text})]
+
+
+def test_a_header_is_dropped_where_only_the_syntax_is_named() -> None:
+    text = "<|header_start|>assistant<|header_end|>\n\n[f(a=1)]<|eot|>"
+    assert plain(parse(text, TOOLS, syntax="llama4").tool_calls) == [F1]
+
+
+def test_a_whole_built_in_call_needs_no_end_token_where_the_server_took_it_off() -> None:
+    text = '<|python_tag|>brave_search.call(query="x")'
+    assert plain(parse(text, syntax="llama3-builtin").tool_calls) == [("brave_search", {"query": "x"})]
+    assert parse(text).tool_calls == ()
+    for cut in (text[:-1], '<|python_tag|>brave_search.call(query="x "y") z")'):
+        assert parse(cut, syntax="llama3-builtin").tool_calls == ()
 
 
 def test_what_was_cut_is_not_repaired() -> None:
