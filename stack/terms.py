@@ -53,7 +53,7 @@ class Terms:
         output_shields: They judge the answer, which is withheld until they clear it.
         limits: What the turn may use up.
         sampling: How to sample each step.
-        options: How to render.
+        options: How to render. By default nothing of a client's history is refused or lost that a prompt can hold.
         refusal: What the user reads when a shield forbids.
     """
 
@@ -63,5 +63,5 @@ class Terms:
     output_shields: tuple[Shield, ...] = ()
     limits: Limits = field(default_factory=Limits)
     sampling: Sampling = field(default_factory=Sampling)
-    options: RenderOptions = field(default_factory=RenderOptions)
+    options: RenderOptions = field(default_factory=lambda: RenderOptions(repair=True))
     refusal: str = REFUSAL
