@@ -37,7 +37,8 @@ class ArgumentsGrown:
     """More of an open call's arguments has come.
 
     When a call is parsed, its texts since it was opened, joined, are the JSON of its arguments, always: if those were
-    repaired or coerced, the call is withdrawn and opened again first.
+    repaired or coerced, the call is withdrawn and opened again first. A call that comes whole in one piece is told when
+    it is sure.
 
     Args:
         index: Which call of the message it is.

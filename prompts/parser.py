@@ -13,6 +13,7 @@ from arriero.prompts.calls.body import Body, Found, Item
 from arriero.prompts.calls.builtin import builtin_calls
 from arriero.prompts.calls.coercion import Coercion
 from arriero.prompts.calls.forms import CallFormat, End
+from arriero.prompts.calls.literals import MAX_CALLS
 from arriero.prompts.calls.offers import Offers, Tool
 from arriero.prompts.calls.openings import Openings
 from arriero.prompts.calls.preview import Preview
@@ -83,8 +84,7 @@ class Parser:
         self._tokenizer = tokenizer
         self._stream = tokenizer.stream() if tokenizer is not None else None
         header = calls.header if calls.header is not None and repair else ()
-        tag = () if calls.tag is None else (calls.tag,)
-        self._specials = (*calls.ends, *tag, *calls.wraps, *header)
+        self._specials = tuple(token for token in (*calls.ends, calls.tag, *calls.wraps, *header) if token)
         self._tokens = self._special_ids()
         self._pattern = re.compile("|".join(re.escape(token) for token in self._specials))
         self._partial = ""
@@ -238,7 +238,7 @@ class Parser:
             self._untouched = False
             if not self._tagged:
                 self._tell(self._body.pause(), events)
-        elif self._tagged or self._body.empty or self._repair:
+        elif len(self._tagged) < MAX_CALLS and (self._tagged or self._body.empty or self._repair):
             self._open_tag(events)
         else:
             self._ordinary(token, events)

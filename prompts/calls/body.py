@@ -12,6 +12,7 @@ from itertools import groupby
 from arriero.prompts.calls.builtin import builtin_calls
 from arriero.prompts.calls.function_tag import tagged_call
 from arriero.prompts.calls.json_calls import json_calls
+from arriero.prompts.calls.literals import MAX_CALLS
 from arriero.prompts.calls.openings import Openings
 from arriero.prompts.calls.preview import Preview
 from arriero.prompts.calls.pythonic import bare_call, pythonic_calls
@@ -84,7 +85,7 @@ class Body:
         self._plain = not openings.kinds
         self._pure = True  # nothing but calls so far
         self._quiet = True  # at the beginning, or after a call: blanks and separators are not text yet
-        self._called = False
+        self._count = 0  # of calls
         self._released = False  # whether calls were told that text after them does not undo
         self._before = ""
         self._gap: list[str] = []
@@ -94,6 +95,10 @@ class Body:
         self._certain: list[Item] = []
         self.cut = False
         """Whether the body ended inside a region."""
+
+    @property
+    def _called(self) -> bool:
+        return self._count > 0
 
     @property
     def pure(self) -> bool:
@@ -223,6 +228,10 @@ class Body:
         if opening.kind is None:
             self._head = text[at:]
             return len(text)
+        if self._count >= MAX_CALLS:
+            self._reject(text[at])
+            self._plain = True
+            return at + 1
         self._gap.append(text[at : opening.at])
         self._region = Region(opening.kind, text[opening.at : opening.head])
         if opening.kind == "tag" and text[opening.head] == "<":
@@ -296,7 +305,7 @@ class Body:
             repairs.fix("read a closing tag with a name")
 
     def _accept(self, found: Found) -> None:
-        self._called = True
+        self._count += len(found.calls)
         self._quiet = True
         self._gap = []
         self._held.append(found)

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from arriero.prompts.calls.json_calls import BUILTIN_TOOLS, as_query, writable
+from arriero.prompts.calls.literals import MAX_CALLS
 from arriero.prompts.calls.pythonic import bare_call
 from arriero.prompts.calls.repair import NotACall, Repairs
 from arriero.prompts.messages import ToolCall
@@ -62,7 +63,7 @@ def _quoted_calls(text: str, repairs: Repairs) -> tuple[ToolCall, ...]:
         if name in BUILTIN_TOOLS:
             arguments = as_query(name, arguments, repairs)
         calls.append(writable(ToolCall(name, arguments)))
-    if not calls or at < len(text):
+    if at < len(text) or not 0 < len(calls) <= MAX_CALLS:
         raise NotACall("no built-in calls")
     if len(calls) > 1:
         repairs.fix("read several built-in calls")

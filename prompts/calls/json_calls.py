@@ -1,9 +1,10 @@
 """`{"name": ..., "parameters": {...}}`: calls as JSON objects (FORMATS.md section 5)."""
 
 import json
+import re
 from typing import Any
 
-from arriero.prompts.calls.literals import Literals
+from arriero.prompts.calls.literals import MAX_CALLS, Literals
 from arriero.prompts.calls.repair import NotACall, Repairs
 from arriero.prompts.errors import InvalidMessage
 from arriero.prompts.messages import ToolCall
@@ -13,6 +14,7 @@ BUILTIN_TOOLS = frozenset({"brave_search", "wolfram_alpha", "photogen"})
 """Tools that Llama 3.1 calls as `name.call(query="...")` without a declaration."""
 
 _NAME_KEYS = ("name", "function", "tool", "tool_name", "function_name")
+_MAY_NAME = re.compile(r"name|function|tool|\\u")
 _ARGUMENT_KEYS = ("parameters", "arguments", "args", "input")
 _OTHER_KEYS = ("type", "id", "call_id", "index")
 
@@ -34,8 +36,10 @@ def json_calls(text: str, repairs: Repairs) -> tuple[ToolCall, ...]:
         >>> json_calls('{"name": "now", "parameters": {}}', Repairs(False, None))
         (ToolCall(name='now', arguments={}, id=''),)
     """
+    if not _MAY_NAME.search(text):  # most objects in answers
+        raise NotACall("no name")
     value = json_value(text, repairs)
-    if isinstance(value, list) and value:
+    if isinstance(value, list) and 0 < len(value) <= MAX_CALLS:
         repairs.fix("read a JSON array of calls")
         return tuple(_call(item, repairs) for item in value)
     return (_call(value, repairs),)

@@ -12,9 +12,13 @@ from arriero.prompts.calls.repair import NotACall, Repairs
 MAX_DEPTH = 256
 """Deepest nesting of a call; more is not read as one."""
 
+MAX_CALLS = 1000
+"""Most calls of one message: a list of more is not read as calls, and after so many the rest of a message is text."""
+
 _BLANK = re.compile(r"\s*")
 _PYTHON_BLANK = re.compile(r"(?:\s|#[^\n]*|\\\r?\n)*")  # comments and joined lines are blanks between brackets
 
+_SOLID = frozenset("[](){},'\"-0123456789")  # the frequent marks that are no blanks
 _NUMBER = re.compile(
     r"(?:[+-]\s{0,9})?(?:0[xX](?:_?[0-9a-fA-F])+|0[oO](?:_?[0-7])+|0[bB](?:_?[01])+"
     r"|(?:[0-9](?:_?[0-9])*\.?(?:[0-9](?:_?[0-9])*)?|\.[0-9](?:_?[0-9])*)(?:[eE][+-]?[0-9](?:_?[0-9])*)?)(?!\w)"
@@ -134,11 +138,13 @@ class Literals:
             raise NotACall("a number too long") from None
 
     def _items(self, at: int, closer: str, depth: int) -> tuple[list[Any], int, bool]:
+        text = self.text
         values: list[Any] = []
         comma = False
         while True:
-            at = self.skip(at)
-            if self.text.startswith(closer, at):
+            if text[at : at + 1] not in _SOLID:
+                at = self.skip(at)
+            if text[at : at + 1] == closer:
                 if comma and not self._python:
                     self._repairs.fix("dropped a comma before a closing bracket")
                 return values, at + 1, comma
@@ -146,8 +152,9 @@ class Literals:
                 raise NotACall(f"no comma at {at}")
             value, at = self.value(at, depth)
             values.append(value)
-            at = self.skip(at)
-            comma = self.text.startswith(",", at)
+            if text[at : at + 1] not in _SOLID:
+                at = self.skip(at)
+            comma = text[at : at + 1] == ","
             at += comma
 
     def _braces(self, at: int, depth: int) -> tuple[Any, int]:

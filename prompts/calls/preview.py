@@ -11,7 +11,7 @@ from arriero.prompts.calls.repair import NotACall, Repairs
 _DOCUMENTED_HEAD = re.compile(
     r'\{\s*(?:"type"\s*:\s*"function"\s*,\s*)?"name"\s*:\s*("(?:[^"\\]|\\.)+")\s*,\s*"(?:parameters|arguments)"\s*:\s*\{'
 )
-_NAME = re.compile(rf"[\s,]*({NAME})\s*\(")
+_NAME = re.compile(rf"[\s,]*({NAME})\s*")
 _TAG_NAME = re.compile(r"<function=([^<>\"'\s]+)>\s*")
 _PARAMETER = re.compile(r"\s*([^\W\d]\w*)\s*=\s*")
 _LONGEST_HEAD = 1000
@@ -141,32 +141,46 @@ class ListWatch(Watch):
         super().__init__(1)
         self._before = "{"
         self._lost = False
+        self._waiting: list[tuple[str, str]] = []  # what was read up to a bracket or comma: looked at when asked for
+
+    def take(self) -> list[Preview]:
+        """What was seen since the last time."""
+        for mark, text in self._waiting:
+            if mark == "(" and not self._lost:
+                self._named(text)
+            elif not self._lost:
+                self._argument(text)
+                if mark == ")" and not self._lost:
+                    self._seen.append(Preview(text="{}" if self._before == "{" else "}"))
+        self._waiting.clear()
+        return super().take()
 
     def opened(self, text: str, at: int, depth: int) -> None:
         """A bracket before `at` opened, and with it so many are open."""
         if depth == self.depth:
             self._start(at)
-        elif depth == self.depth + 1 and not self._lost:
-            found = _NAME.fullmatch(self._stop(text, at))
-            self._lost = found is None
-            if found is not None:
-                self._seen.append(Preview(name=found.group(1)))
-                self._before = "{"
-                self._start(at)
+        elif depth == self.depth + 1:
+            self._wait("(", text, at)
 
     def closed(self, text: str, at: int, depth: int) -> None:
         """A bracket before `at` closed, and so many are left open."""
-        if depth == self.depth and not self._lost:
-            self._argument(self._stop(text, at - 1))
-            if not self._lost:
-                self._seen.append(Preview(text="{}" if self._before == "{" else "}"))
-            self._start(at)
+        if depth == self.depth:
+            self._wait(")", text, at)
 
     def comma(self, text: str, at: int) -> None:
         """A comma stands before `at`, between arguments."""
-        if not self._lost:
-            self._argument(self._stop(text, at - 1))
-            self._start(at)
+        self._wait(",", text, at)
+
+    def _wait(self, mark: str, text: str, at: int) -> None:
+        self._waiting.append((mark, self._stop(text, at - 1)))
+        self._start(at)
+
+    def _named(self, text: str) -> None:
+        found = _NAME.fullmatch(text)
+        self._lost = found is None
+        if found is not None:
+            self._seen.append(Preview(name=found.group(1)))
+            self._before = "{"
 
     def _argument(self, text: str) -> None:
         if not text.strip():

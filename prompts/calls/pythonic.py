@@ -5,7 +5,7 @@ from keyword import iskeyword
 from typing import Any
 
 from arriero.prompts.calls.json_calls import writable
-from arriero.prompts.calls.literals import Literals
+from arriero.prompts.calls.literals import MAX_CALLS, Literals
 from arriero.prompts.calls.repair import NotACall, Repairs
 from arriero.prompts.messages import ToolCall
 
@@ -74,8 +74,8 @@ def _list(literals: Literals, repairs: Repairs) -> tuple[ToolCall, ...]:
         if text.startswith("]", at) or at == len(text):
             break
         found = _OPENING.match(text, at)
-        if found is None:
-            raise NotACall(f"no call at {at}")
+        if found is None or len(calls) + len(left_out) == MAX_CALLS:
+            raise NotACall(f"no call at {at}, or too many")
         if not comma:
             repairs.fix("read calls without commas between them")
         made = repairs.count

@@ -14,9 +14,11 @@ State = Literal["open", "closed", "failed"]
 """Whether a region is still read, ended where its bracket closes, or cannot be a call."""
 
 CLOSERS = {"(": ")", "[": "]", "{": "}"}
+_CLOSING = frozenset(CLOSERS.values())
 
-_OUTSIDE = re.compile(r"[\"'()\[\]{}]")
-_OUTSIDE_IN_PYTHON = re.compile(r"[\"'()\[\]{},#]")
+_PLAIN = r"\"[^\"\\]+\"|'[^'\\]+'"  # a string that is whole in the piece, and in which nothing is escaped
+_OUTSIDE = re.compile(rf"[\[\](){{}}]|{_PLAIN}|[\"']")
+_OUTSIDE_IN_PYTHON = re.compile(rf"[\[\](){{}},#]|{_PLAIN}|[\"']")
 _INSIDE = {**{quote: re.compile(rf"[\\{quote}]") for quote in "\"'"}, "#": re.compile("\n")}
 
 
@@ -40,6 +42,7 @@ class Region:
         "_pieces",
         "_quote",
         "_run",
+        "_told",
         "_triple",
         "_watch",
         "_watched",
@@ -61,6 +64,7 @@ class Region:
         self._run = 0  # quotes in a row: up to three where a string begins, or where a triple one may end
         self._begins = False
         self._escaped = False
+        self._told = False
 
     @property
     def text(self) -> str:
@@ -73,8 +77,12 @@ class Region:
         return bool(self._quote) and not (self._begins and self._run == 2)
 
     def seen(self) -> list[Preview]:
-        """What was seen of calls since the last time."""
-        return self._watch.take()
+        """What was seen of calls since the last time; nothing if all came at once, and will be told as a whole."""
+        if self.state != "open" and not self._told:
+            return []
+        seen = self._watch.take()
+        self._told |= bool(seen)
+        return seen
 
     def feed(self, text: str, at: int) -> int:
         """Read on.
@@ -107,23 +115,25 @@ class Region:
                 elif len(missing) > MAX_DEPTH:
                     self.state = "failed"
                     return found.end()
+            elif mark in _CLOSING:
+                if not missing or missing.pop() != mark:
+                    self.state = "failed"
+                    return found.start()
+                if len(missing) < watched:
+                    self._watch.closed(text, found.end(), len(missing))
+                    if not missing:
+                        self.state = "closed"
+                        return found.end()
+            elif len(mark) > 1:
+                continue
             elif mark in "\"'":
                 self._quote, self._run, self._begins, self._triple = mark, 1, True, False
                 return found.end()
             elif mark == "#":  # a comment, up to the end of its line, is left aside as a string is
                 self._quote, self._run, self._begins, self._triple = mark, 0, False, False
                 return found.end()
-            elif mark == ",":
-                if len(missing) == watched:
-                    self._watch.comma(text, found.end())
-            elif not missing or missing.pop() != mark:
-                self.state = "failed"
-                return found.start()
-            elif len(missing) < watched:
-                self._watch.closed(text, found.end(), len(missing))
-                if not missing:
-                    self.state = "closed"
-                    return found.end()
+            elif len(missing) == watched:  # a comma
+                self._watch.comma(text, found.end())
         return len(text)
 
     def _inside(self, text: str, at: int) -> int:

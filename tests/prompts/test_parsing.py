@@ -136,8 +136,9 @@ def test_a_call_as_python_writes_it_is_shown_value_by_value_as_json() -> None:
 
 def test_what_is_no_call_after_all_is_withdrawn_before_its_text() -> None:
     parser = LLAMA.parser(repair=False)
-    opened = parser.feed('{"name": "add", "parameters": {"a": 1}}')
+    opened = parser.feed('{"name": "add", "parameters": {"a": 1}')
     assert opened == [CallOpened(0, "add"), ArgumentsGrown(0, '{"a": 1}')]
+    assert parser.feed("}") == []
     assert parser.feed(" is a call") == [
         CallWithdrawn(0),
         TextParsed('{"name": "add", "parameters": {"a": 1}} is a call'),
@@ -147,7 +148,8 @@ def test_what_is_no_call_after_all_is_withdrawn_before_its_text() -> None:
 def test_coerced_arguments_are_shown_as_they_are_dispatched() -> None:
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
     parser = LLAMA.parser([{"name": "f", "parameters": schema}])
-    events = parser.feed('{"name": "f", "parameters": {"n": "10"}}')
+    parser.feed('{"name": "f", "parameters": {"n": "10"')
+    events = parser.feed("}}")
     assert events[-4:] == [
         CallWithdrawn(0),
         CallOpened(0, "f"),

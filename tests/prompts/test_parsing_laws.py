@@ -10,6 +10,7 @@ from call_writers import WRITERS, agree, pieces, plain, read
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from arriero.prompts.calls.literals import MAX_CALLS
 from arriero.prompts.dialect import Dialect
 from arriero.prompts.messages import Message, ToolCall
 from arriero.prompts.options import RenderOptions
@@ -212,6 +213,12 @@ HOSTILE: dict[str, Callable[[int], str]] = {
     "blanks": lambda size: " " * size,
     "a word": lambda size: "x" * size,
     "digits": lambda size: "[f(a=" + "9" * size + ")]<|eot_id|>",
+    "lists of lists": lambda size: "[[f(" * (size // 4),
+    "comments": lambda size: "[f(a=1 " + "# '\n" * (size // 4) + ")]<|eot_id|>",
+    "one long comment": lambda size: "[f(a=1 #" + "#" * size,
+    "tagged calls and text": lambda size: (
+        '<|python_tag|>{"name": "f", "parameters": {}} x' * (size // 47) + "<|eom_id|>"
+    ),
     "commas": lambda size: '{"name": "f", "parameters": {}}' + "," * size,
 }
 
@@ -232,6 +239,24 @@ def test_hostile_text_takes_linear_time(hostile: Callable[[int], str], step: int
     # Eight times the text; quadratic would be sixty-four times the time.
     assert large < max(0.3, 25 * small)
     assert large < 2
+
+
+@pytest.mark.parametrize("step", [7, 10**7])
+def test_a_message_has_no_more_than_so_many_calls_and_what_follows_is_text(step: int) -> None:
+    call = '{"name": "f", "parameters": {}}'
+    text = f"{call};" * (MAX_CALLS + 1)
+    got, events = read(Dialect.get("llama3.2").parser(["f"]), pieces(f"{text}<|eot_id|>", step))
+    assert len(got.tool_calls) == MAX_CALLS
+    assert got.content == f";{call};"
+    assert got.repairs
+    agree(got, events)
+
+
+@pytest.mark.parametrize(("call", "shape"), [("f(a=1), ", "[%s]"), ('{"name": "f", "parameters": {}},\n', "[%s{}]")])
+def test_a_list_of_too_many_calls_is_text(call: str, shape: str) -> None:
+    text = shape % (call * (MAX_CALLS + 1))
+    got = Dialect.get("llama3.2").parse(text + "<|eot_id|>", ["f"])
+    assert (got.content, got.tool_calls) == (text, ())
 
 
 def test_a_call_is_never_told_twice() -> None:
