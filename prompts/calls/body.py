@@ -24,7 +24,7 @@ _BETWEEN = re.compile(r"(?:[\s;,]|</function(?:=[^<>]{0,200})?>|```\w{0,20}(?=[^
 _PARTIAL_BETWEEN = re.compile(r"(?:<(?:/f?u?n?c?t?i?o?n?(?:=[^<>]{0,200})?)?|`{1,2}|```\w{0,20})\Z")
 _UNFINISHED_BETWEEN = re.compile(r"(?:</f?u?n?c?t?i?o?n?|```\w{0,20})\Z")
 _CLOSING_MARK = re.compile(r"\A\s{0,40}(?:</function(?:=[^<>]{0,200})?>|```(?!\w))")
-_TRIGGER = re.compile(r"(?<![(\[{<`\"'])[{\[<`]")  # not after what `_MENTIONED` holds
+_TRIGGER = re.compile(r"(?<![(\[{<`\"'])(?:[{\[`]|<(?=f|\Z))")  # not after what `_MENTIONED` holds
 _MARK = re.compile(r"[{\[<`]")
 _BLANK = re.compile(r"\s*")
 _MENTIONED = frozenset("([{<`\"'=")  # a call right after one of these is spoken of, not made

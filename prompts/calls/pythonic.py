@@ -66,7 +66,9 @@ def bare_call(text: str, repairs: Repairs) -> tuple[ToolCall, ...]:
 
 
 def _list(literals: Literals, repairs: Repairs) -> tuple[ToolCall, ...]:
-    text, calls, left_out = literals.text, [], []
+    text = literals.text
+    calls: list[ToolCall] = []
+    left_out: list[re.Match[str]] = []
     at = literals.expect(0, "[")
     comma = True
     while True:
