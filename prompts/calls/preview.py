@@ -4,7 +4,7 @@ import json
 import re
 from dataclasses import dataclass
 
-from arriero.prompts.calls.literals import Literals
+from arriero.prompts.calls.literals import MAX_CALLS, Literals
 from arriero.prompts.calls.pythonic import NAME
 from arriero.prompts.calls.repair import NotACall, Repairs
 
@@ -141,6 +141,7 @@ class ListWatch(Watch):
         super().__init__(1)
         self._before = "{"
         self._lost = False
+        self._calls = 0
         self._waiting: list[tuple[str, str]] = []  # what was read up to a bracket or comma: looked at when asked for
 
     def take(self) -> list[Preview]:
@@ -177,7 +178,8 @@ class ListWatch(Watch):
 
     def _named(self, text: str) -> None:
         found = _NAME.fullmatch(text)
-        self._lost = found is None
+        self._calls += 1
+        self._lost = found is None or self._calls > MAX_CALLS
         if found is not None:
             self._seen.append(Preview(name=found.group(1)))
             self._before = "{"
