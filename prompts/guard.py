@@ -113,7 +113,7 @@ _FORMS: Mapping[tuple[str, str], _Form] = MappingProxyType(
 )
 _END = re.compile(r"<\|(?:end_of_text|eom_id|eot_id|eom|eot)\|>|</s>")
 _CODE = re.compile(r"[A-Z][0-9]+")
-_WORD = re.compile(r"[^\s,]+")
+_WORD = re.compile(r"[^\s,;]+")
 _ANY_CODES = frozenset(code for codes in CATEGORIES.values() for code in codes)
 
 
@@ -272,6 +272,7 @@ def _repairs(
         or any(code and code != word for word, code in zip(words, read, strict=True)),
         "codes on the verdict's own line": bool(inline),
         "codes on other lines than the second": "\n" in rest,
+        "codes joined by semicolons": ";" in rest,
         "a code written twice": len(set(found)) < len(found),
         f"codes not asked about: {', '.join(unknown)}": bool(unknown),
         "text that is no code": len(found) < len(read),

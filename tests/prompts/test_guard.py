@@ -177,6 +177,7 @@ def test_without_repair_only_the_form_asked_for_is_read(vector: dict[str, Any]) 
         ("unsafe\nO3</s>", CATEGORIES["llama-guard-1"], ("O3",), ()),
         ("unsafe\nO3", CATEGORIES["llama-guard-2"], ("O3",), ("codes not asked about: O3",)),
         ("unsafe\ngossip", {"gossip": "Gossip."}, ("gossip",), ()),
+        ("unsafe\nS2; S3", None, ("S2", "S3"), ("codes joined by semicolons",)),
         ("unsafe\nS2 and more", None, ("S2",), ("text that is no code",)),
         ("unsafe, S2<|eot|>S3", None, ("S2",), ("codes on the verdict's own line",)),
     ],
