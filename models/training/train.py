@@ -1,6 +1,6 @@
 """Train `arriero-demo` from scratch: deterministic, resumable, with progress.
 
-On two CPU cores with nothing else to do, a chunk of about 400,000 tokens takes some 35 seconds:
+On two CPU cores with nothing else to do, a chunk of about 500,000 tokens takes some 45 seconds:
 
     python -m arriero.models.training.train
     python -m arriero.models.training.evaluate
@@ -255,7 +255,7 @@ def run(rank: int, ranks: int, plan: Plan, folder: Path, compiled: bool) -> None
 
 
 def main(
-    chunks: Annotated[int, typer.Option(help="Chunks of about 450,000 tokens to train on.")] = DEFAULT.chunks,
+    chunks: Annotated[int, typer.Option(help="Chunks of about 500,000 tokens to train on.")] = DEFAULT.chunks,
     seed: Annotated[int, typer.Option(help="Seed of weights and data.")] = DEFAULT.seed,
     name: Annotated[str, typer.Option(help="Folder below models/runs for checkpoints.")] = "demo",
     processes: Annotated[int, typer.Option(help="Processes that share each step.", min=1, max=2)] = 2,

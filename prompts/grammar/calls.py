@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from arriero.prompts.dialect import Dialect
 from arriero.prompts.grammar.ebnf import Rules, either, literal, repeated
@@ -21,6 +21,7 @@ BUILTIN_TOOLS = ("brave_search", "wolfram_alpha")
 CODE_INTERPRETER = "code_interpreter"
 """The built-in tool whose call is source code."""
 
+_POLICIES = ("auto", "required", "none")
 _IDENTIFIER = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 _TAG = "Token(<|python_tag|>)"
 _START, _END = "Token(<|python_start|>)", "Token(<|python_end|>)"
@@ -84,7 +85,7 @@ def call_grammar(
     rules = Rules()
     declared = [_declaration(tool, index) for index, tool in enumerate(tools)]
     names = [*(name for name, _ in declared), *builtin_tools]
-    _check(names, policy, most_calls)
+    _check(names, policy, syntax, most_calls)
     wanted = [policy.tool] if isinstance(policy, Named) else [] if policy == "none" else names
     values = Values(rules, python=syntax == "pythonic", limits=limits, strict=strict)
     written = _Calls(dialect, rules, values, syntax, most_calls)
@@ -180,7 +181,11 @@ def _declaration(tool: Mapping[str, Any], index: int) -> tuple[str, Mapping[str,
     return name, parameters
 
 
-def _check(names: Sequence[str], policy: Policy, most_calls: int) -> None:
+def _check(names: Sequence[str], policy: Policy, syntax: Syntax, most_calls: int) -> None:
+    if not isinstance(policy, Named) and policy not in _POLICIES:
+        raise GrammarNotExpressible(f"unknown policy {policy!r}; use one of {', '.join(_POLICIES)}, or Named(tool)")
+    if syntax not in get_args(Syntax):
+        raise GrammarNotExpressible(f"unknown syntax {syntax!r}; use one of {', '.join(get_args(Syntax))}")
     if most_calls < 1:
         raise GrammarNotExpressible(f"most_calls is {most_calls}: give 1 or more, or policy='none' for no call")
     if len(set(names)) < len(names):

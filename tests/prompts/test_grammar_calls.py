@@ -263,6 +263,8 @@ def test_text_cannot_call_a_tool_whose_name_xgrammar_would_misread() -> None:
         (OFFERED, {"policy": Named("then")}, "tool 'then' is not offered; offered: get_weather, now"),
         ([CLOCK, CLOCK], {}, "tool 'now' is offered twice"),
         (OFFERED, {"most_calls": 0}, "most_calls is 0"),
+        (OFFERED, {"policy": "sometimes"}, "unknown policy 'sometimes'; use one of auto, required, none"),
+        (OFFERED, {"syntax": "xml"}, "unknown syntax 'xml'; use one of json"),
         ([tool("")], {}, "tool 0: '' is no name"),
         ([tool("<|x|>")], {}, "no name that a call can carry"),
         ([{"name": "f", "parameters": []}], {}, None),
