@@ -1,6 +1,5 @@
 """A rendered prompt: text for people, token ids for the engine."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -140,8 +139,3 @@ class Prompt:
         if self.conversation is None:
             raise InvalidMessage("this is a part of a prompt: only what Dialect.render gives can be rendered anew")
         return self.conversation
-
-
-def concatenate(prompts: Sequence[Prompt]) -> Prompt:
-    """One prompt out of several, in order."""
-    return Prompt(tuple(segment for prompt in prompts for segment in prompt.segments))

@@ -11,7 +11,7 @@ from arriero.prompts.dialect import Dialect
 from arriero.prompts.errors import BudgetExceeded, InvalidMessage
 from arriero.prompts.messages import Message, ToolCall
 from arriero.prompts.options import RenderOptions
-from arriero.prompts.prompt import Prompt, concatenate
+from arriero.prompts.prompt import Prompt
 from arriero.prompts.tokens import Tokenizer
 
 LLAMA = Dialect.get("llama3.1")
@@ -171,6 +171,6 @@ def test_no_tools_cost_nothing(tokenizer: Tokenizer) -> None:
 
 
 def test_a_part_of_a_prompt_has_nothing_to_leave_out(tokenizer: Tokenizer) -> None:
-    part = concatenate([LLAMA.render([Message("user", "hi")])])
+    part = Prompt(LLAMA.render([Message("user", "hi")]).segments)
     with pytest.raises(InvalidMessage, match="a part of a prompt"):
         part.truncate(tokenizer, 1)
