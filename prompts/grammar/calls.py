@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from arriero.prompts.calls.json_calls import BUILTIN_TOOLS
 from arriero.prompts.dialect import Dialect
 from arriero.prompts.grammar.ebnf import Rules, either, literal, repeated
 from arriero.prompts.grammar.grammar import UNBOUNDED, Grammar, GrammarNotExpressible, Limits
@@ -14,9 +15,6 @@ from arriero.prompts.grammar.schemas import SPACE, Values, listed
 
 Syntax = Literal["json", "function-tag", "pythonic"]
 """How declared tools are called (FORMATS.md section 5)."""
-
-BUILTIN_TOOLS = ("brave_search", "wolfram_alpha")
-"""Tools that Llama 3 calls as `name.call(query="...")` without a declaration."""
 
 CODE_INTERPRETER = "code_interpreter"
 """The built-in tool whose call is source code."""
@@ -92,7 +90,7 @@ def call_grammar(
     choices = written.of_declared([tool for tool in declared if tool[0] in wanted])
     choices += written.of_builtin([name for name in builtin_tools if name in wanted], names, limits)
     if policy in ("auto", "none"):
-        choices.append(prose(rules, names, BUILTIN_TOOLS))
+        choices.append(prose(rules, names, sorted(BUILTIN_TOOLS)))
     return Grammar(rules.text(either(choices)), tuple(values.notes))
 
 
@@ -131,12 +129,12 @@ class _Calls:
         found = []
         for name in names:
             if name == CODE_INTERPRETER:
-                found.append(f"{_TAG} {code(self._rules, [*offered, *BUILTIN_TOOLS])}")
+                found.append(f"{_TAG} {code(self._rules, [*offered, *sorted(BUILTIN_TOOLS)])}")
             elif name in BUILTIN_TOOLS:
                 query = repeated('[^"\\\\<\\n\\r\\u0000]', 1, limits.string)
                 found.append(f'{_TAG} {literal(name + ".call(query=")} "\\"" {query} "\\")"')
             else:
-                known = ", ".join((*BUILTIN_TOOLS, CODE_INTERPRETER))
+                known = ", ".join((*sorted(BUILTIN_TOOLS), CODE_INTERPRETER))
                 raise GrammarNotExpressible(f"unknown built-in tool {name!r}; known: {known}")
         return found
 
