@@ -78,6 +78,7 @@ BROKEN = (
     "<|python_tag|>print(1)",
     '<|python_tag|>brave_search.call(query="x")',
     'brave_search.call(query="x")',
+    'photogen.call(query="x")',
 )
 TEXTS = (
     "",
