@@ -1,5 +1,15 @@
 """What an agent can do: `@tool`, the registry, search, code, retrieval."""
 
+from arriero.tools.artifacts import (
+    Artifact,
+    Artifacts,
+    Attachment,
+    FolderArtifacts,
+    MemoryArtifacts,
+    ToolOutput,
+    UnknownArtifact,
+)
+from arriero.tools.context import Progress, ToolContext
 from arriero.tools.errors import ToolArgumentError, ToolDefinitionError, ToolError, ToolTimeout
 from arriero.tools.interpreter import code_interpreter
 from arriero.tools.knowledge import knowledge_search
@@ -8,14 +18,23 @@ from arriero.tools.search import web_search
 from arriero.tools.tool import FunctionTool, Tool, tool
 
 __all__ = [
+    "Artifact",
+    "Artifacts",
+    "Attachment",
+    "FolderArtifacts",
     "FunctionTool",
+    "MemoryArtifacts",
+    "Progress",
     "Registry",
     "Tool",
     "ToolArgumentError",
+    "ToolContext",
     "ToolDefinitionError",
     "ToolError",
+    "ToolOutput",
     "ToolResult",
     "ToolTimeout",
+    "UnknownArtifact",
     "code_interpreter",
     "knowledge_search",
     "tool",

@@ -4,13 +4,15 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import anyio
 
 from arriero.prompts.messages import JSON, ToolCall
+from arriero.tools.artifacts import Artifact
+from arriero.tools.context import ToolContext
 from arriero.tools.errors import ToolDefinitionError, ToolError
 from arriero.tools.tool import Tool
 from arriero.tools.values import shorten, strict
@@ -28,6 +30,7 @@ class ToolResult:
         error: What went wrong; None when nothing did.
         duration: Seconds.
         source: Where the text comes from, where it is somebody else's; see `Tool`.
+        artifacts: Files that the tool gave, and the whole result when `content` lacks its middle.
     """
 
     call: ToolCall
@@ -35,6 +38,7 @@ class ToolResult:
     error: str | None = None
     duration: float = 0.0
     source: str | None = None
+    artifacts: tuple[Artifact, ...] = ()
 
 
 class Registry:
@@ -92,13 +96,14 @@ class Registry:
         """The tool of that name, or None."""
         return self._tools.get(name)
 
-    async def call(self, call: ToolCall) -> ToolResult:
+    async def call(self, call: ToolCall, context: ToolContext | None = None) -> ToolResult:
         """Run the tool that a call names.
 
         Whatever goes wrong becomes a result that the model can read; only cancellation passes through.
 
         Args:
             call: The call, as the model wrote it.
+            context: What its tool may know about it; None for an empty one.
 
         Returns:
             The result. When `error` is set, `content` is `"error: ..."`.
@@ -109,7 +114,7 @@ class Registry:
             return self._failed(call, f"there is no tool {call.name!r}; {offered}", 0.0, None)
         started = time.perf_counter()
         try:
-            content = await tool.invoke(call.arguments)
+            content = await tool.invoke(call.arguments, context)
         except ToolError as error:
             return self._failed(call, str(error), time.perf_counter() - started, tool.source)
         except (Exception, SystemExit, asyncio.CancelledError) as error:  # a tool's failure is the model's to read
@@ -120,6 +125,26 @@ class Registry:
             return self._failed(call, problem, time.perf_counter() - started, tool.source)
         duration = time.perf_counter() - started
         return ToolResult(call, shorten(content, self._max_chars), None, duration, tool.source)
+
+    async def call_all(self, calls: Sequence[ToolCall], context: ToolContext | None = None) -> list[ToolResult]:
+        """Run calls side by side.
+
+        Args:
+            calls: The calls, as the model wrote them.
+            context: What their tools may know; None for an empty one.
+
+        Returns:
+            Their results, in the order of the calls.
+        """
+        results: dict[int, ToolResult] = {}
+
+        async def run(position: int) -> None:
+            results[position] = await self.call(calls[position], context)
+
+        async with anyio.create_task_group() as group:
+            for position in range(len(calls)):
+                group.start_soon(run, position)
+        return [results[position] for position in range(len(calls))]
 
     def _failed(self, call: ToolCall, problem: str, duration: float, source: str | None) -> ToolResult:
         problem = str(shorten(strict(problem), self._max_chars))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_type_hints
 
+from arriero.tools.context import ToolContext
 from arriero.tools.errors import ToolArgumentError, ToolDefinitionError
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Parameter:
 
 def read_parameters(
     function: Callable[..., object], tool: str, descriptions: Mapping[str, str]
-) -> tuple[Parameter, ...]:
+) -> tuple[bool, tuple[Parameter, ...]]:
     """Describe every parameter of a function.
 
     Args:
@@ -55,15 +56,26 @@ def read_parameters(
         descriptions: What the docstring says about each parameter.
 
     Returns:
-        The parameters, in order.
+        Whether the first parameter takes the call's context, and the other parameters, in order.
 
     Raises:
         ToolDefinitionError: A parameter has no type, or one that JSON cannot carry.
     """
-    return tuple(
+    found = list(inspect.signature(function).parameters.values())
+    takes_context = bool(found) and _is_context(function, tool, found[0])
+    described = tuple(
         _read_parameter(function, tool, parameter, descriptions.get(parameter.name, ""))
-        for parameter in inspect.signature(function).parameters.values()
+        for parameter in found[takes_context:]
     )
+    return takes_context, described
+
+
+def _is_context(function: Callable[..., object], tool: str, parameter: inspect.Parameter) -> bool:
+    if parameter.kind not in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD):
+        return False
+    if parameter.annotation is inspect.Parameter.empty:
+        return False
+    return _evaluated(function, parameter, f"tool {tool!r}, parameter {parameter.name!r}") is ToolContext
 
 
 def object_schema(parameters: tuple[Parameter, ...]) -> dict[str, Any]:

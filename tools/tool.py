@@ -11,6 +11,7 @@ import anyio
 import anyio.to_thread
 
 from arriero.prompts.messages import JSON
+from arriero.tools.context import ToolContext
 from arriero.tools.docstrings import read_docstring
 from arriero.tools.errors import ToolDefinitionError, ToolTimeout
 from arriero.tools.schema import check_arguments, object_schema, read_parameters
@@ -30,7 +31,7 @@ class Tool:
         name: Name that the model writes.
         description: What the model reads about it.
         parameters: JSON schema of the arguments object.
-        handler: Takes the arguments as the model wrote them and gives the value.
+        handler: Takes the arguments as the model wrote them and the call's context, and gives the value.
         timeout: Seconds after which a call is given up.
         pure: The same arguments give the same value, and nothing else happens.
         idempotent: Calling it again after an unfinished call does no harm.
@@ -43,7 +44,7 @@ class Tool:
     name: str
     description: str
     parameters: Mapping[str, Any]
-    handler: Callable[[Mapping[str, Any]], Awaitable[object]]
+    handler: Callable[[Mapping[str, Any], ToolContext], Awaitable[object]]
     timeout: float = 30.0
     pure: bool = False
     idempotent: bool = False
@@ -68,11 +69,12 @@ class Tool:
         function = {"name": self.name, "description": self.description, "parameters": dict(self.parameters)}
         return {"type": "function", "function": function}
 
-    async def invoke(self, arguments: Mapping[str, Any]) -> JSON:
+    async def invoke(self, arguments: Mapping[str, Any], context: ToolContext | None = None) -> JSON:
         """Run the tool.
 
         Args:
             arguments: Values by parameter name, as a model writes them.
+            context: What the tool may know about the call; None for an empty one.
 
         Returns:
             What the model reads: text, or a dict or list of JSON values.
@@ -83,7 +85,7 @@ class Tool:
             ToolError: The tool said that it cannot do its work, or its value is none that JSON can carry.
         """
         with anyio.move_on_after(self.timeout):
-            return to_json(await self.handler(arguments))
+            return to_json(await self.handler(arguments, context or ToolContext()))
         raise ToolTimeout(f"{self.name} took longer than {self.timeout:g} s and was stopped")
 
     async def aclose(self) -> None:
@@ -143,11 +145,13 @@ def describe(
         raise ToolDefinitionError(f"{function!r} is not a function: put @tool on a function")
     name = name or getattr(function, "__name__", "") or type(function).__name__
     summary, descriptions = read_docstring(function)
-    parameters = read_parameters(function, name, descriptions)
+    takes_context, parameters = read_parameters(function, name, descriptions)
     is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
-    async def handler(arguments: Mapping[str, Any]) -> object:
+    async def handler(arguments: Mapping[str, Any], context: ToolContext) -> object:
         positional, keyword = check_arguments(parameters, name, arguments)
+        if takes_context:
+            positional.insert(0, context)
         call = partial(function, *positional, **keyword)
         result = call() if is_async else await anyio.to_thread.run_sync(call, abandon_on_cancel=True)
         return await result if inspect.isawaitable(result) else result

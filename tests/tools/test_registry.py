@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from arriero.prompts.messages import ToolCall
-from arriero.tools import Registry, Tool, ToolDefinitionError, ToolError, tool
+from arriero.tools import Registry, Tool, ToolContext, ToolDefinitionError, ToolError, tool
 
 pytestmark = pytest.mark.anyio
 
@@ -118,7 +118,7 @@ def test_a_bare_function_is_refused_with_the_remedy() -> None:
 
 
 def test_builtins_are_listed_but_not_declared() -> None:
-    async def handler(arguments: Any) -> str:
+    async def handler(arguments: Any, context: ToolContext) -> str:
         return ""
 
     code = Tool(name="code_interpreter", description="", parameters={}, handler=handler, builtin="code_interpreter")
@@ -132,7 +132,7 @@ async def test_closing_closes_every_tool_also_when_one_fails() -> None:
     closed = []
 
     def closable(name: str, problem: Exception | None) -> Tool:
-        async def handler(arguments: Any) -> str:
+        async def handler(arguments: Any, context: ToolContext) -> str:
             return ""
 
         async def close() -> None:

@@ -1,0 +1,92 @@
+"""What a tool knows about the call it serves, and how it speaks back while it runs."""
+
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from arriero.tools.errors import ToolError
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a tool is.
+
+    Args:
+        message: What it is doing, for people.
+        done: How much is done, in the tool's own unit.
+        total: How much there is to do, in the same unit.
+    """
+
+    message: str = ""
+    done: float | None = None
+    total: float | None = None
+
+
+def _unheard(progress: Progress) -> None:
+    """Nobody listens."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolContext:
+    """The call that a tool serves. A function whose first parameter is a `ToolContext` is given it.
+
+    Args:
+        session: Session that the call belongs to; empty outside of one.
+        run: The turn's id; empty outside of one.
+        call_id: The call's id.
+        deadline: When the call is given up, on the clock of `anyio.current_time()`.
+        idempotency_key: Names the call to other services: the same for every attempt, another for every other call.
+        question: What an approver is asked in the middle of a call; empty when it is asked about the call itself.
+        report: Hears the progress.
+        ask: Asks a person; None when nobody can answer.
+
+    Example:
+        >>> from arriero.tools import tool
+        >>> @tool
+        ... def count_rows(context: ToolContext, table: str) -> int:
+        ...     '''Count the rows of a table.'''
+        ...     context.progress("counting", done=0, total=2)
+        ...     return 2
+        >>> list(count_rows.parameters["properties"])
+        ['table']
+    """
+
+    session: str = ""
+    run: str = ""
+    call_id: str = ""
+    deadline: float = math.inf
+    idempotency_key: str = ""
+    question: str = ""
+    report: Callable[[Progress], None] = field(default=_unheard, repr=False, compare=False)
+    ask: Callable[[str], Awaitable[bool]] | None = field(default=None, repr=False, compare=False)
+
+    def progress(self, message: str = "", done: float | None = None, total: float | None = None) -> None:
+        """Say how far the call is.
+
+        In a sync tool whose call was given up, this raises: a tool that reports can so be stopped.
+
+        Args:
+            message: What is being done, for people.
+            done: How much is done, in a unit of the tool's own.
+            total: How much there is to do, in the same unit.
+
+        Raises:
+            ToolError: The call was given up while the tool's thread ran on.
+        """
+        self.report(Progress(message, done, total))
+
+    async def approve(self, question: str) -> bool:
+        """Ask a person whether to go on. Waiting for the answer does not count towards the tool's timeout.
+
+        Args:
+            question: What to ask.
+
+        Returns:
+            Whether they agreed.
+
+        Raises:
+            ToolError: Nobody can answer.
+        """
+        if self.ask is None:
+            raise ToolError("this needs the approval of a person, and nobody can be asked here")
+        return await self.ask(question)
