@@ -1,0 +1,1 @@
+"""The web as a tool: pages fetched through a guard that lets no request into a private network."""
