@@ -1,0 +1,202 @@
+"""Arguments checked by a JSON schema that somebody else wrote: a server's, or an API document's."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+from arriero.tools.errors import ToolArgumentError, ToolDefinitionError
+
+ArgumentCheck = Callable[[Mapping[str, Any]], dict[str, Any]]
+"""Takes arguments as a model wrote them; gives them with plain types, or raises `ToolArgumentError`."""
+
+_MAX_SCHEMA_CHARS = 500_000
+_MAX_DEPTH = 64
+_MAX_REFERENCES = 5_000  # followed in one check
+_MAX_PROBLEMS = 5
+_SCALARS = {"integer", "number", "boolean", "array", "object"}
+
+
+def schema_check(schema: Mapping[str, Any], *, name: str) -> ArgumentCheck:
+    """A check of arguments by a JSON schema (2020-12 unless `$schema` says another draft).
+
+    The schema may be hostile: references are followed inside of it only and never fetched, their number is bounded,
+    and patterns run in linear time (RE2 syntax; a pattern that needs more is left to whoever wrote it, and so are
+    `patternProperties`). Formats are not checked. A top-level argument written as text where the schema wants a
+    number, a truth value, a list or an object is read as JSON, as small models often quote them.
+
+    Args:
+        schema: Schema of the arguments object.
+        name: The tool's name, for messages.
+
+    Returns:
+        The check.
+
+    Raises:
+        ToolDefinitionError: It is no JSON schema, or too large or deep.
+
+    Example:
+        >>> check = schema_check({"properties": {"count": {"type": "integer", "minimum": 1}}}, name="list")
+        >>> check({"count": "3"})
+        {'count': 3}
+        >>> check({"count": 0})
+        Traceback (most recent call last):
+        arriero.tools.errors.ToolArgumentError: list: argument 'count': 0 is less than the minimum of 1
+    """
+    from jsonschema import validators  # type: ignore[import-untyped]
+    from jsonschema.exceptions import SchemaError  # type: ignore[import-untyped]
+    from referencing import Registry
+
+    _check_size(schema, name)
+    base = validators.validator_for(schema, default=validators.Draft202012Validator)
+    try:
+        base.check_schema(schema)
+    except (SchemaError, RecursionError) as error:
+        reason = getattr(error, "message", "it is too deep")
+        raise ToolDefinitionError(f"{name}: its parameters are no JSON schema: {str(reason)[:200]}") from error
+    budget = _Budget()
+    bounded = validators.extend(base, _keywords(base, schema, budget))
+    validator = bounded(dict(schema), registry=Registry())
+
+    def check(arguments: Mapping[str, Any]) -> dict[str, Any]:
+        if not isinstance(arguments, Mapping):
+            raise ToolArgumentError(f"{name}: the arguments must be an object")
+        read = {key: _as_wanted(value, schema, key) for key, value in arguments.items()}
+        budget.reset()
+        problems = _problems(validator, read, name)
+        if problems:
+            raise ToolArgumentError(f"{name}: {'; '.join(problems)}")
+        return read
+
+    return check
+
+
+class _Budget:
+    """How many references one check may still follow."""
+
+    def __init__(self) -> None:
+        self.left = _MAX_REFERENCES
+
+    def reset(self) -> None:
+        self.left = _MAX_REFERENCES
+
+    def spend(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise RecursionError
+
+
+def _check_size(schema: Mapping[str, Any], name: str) -> None:
+    if not isinstance(schema, Mapping):
+        raise ToolDefinitionError(f"{name}: its parameters are no JSON schema but a {type(schema).__name__}")
+    waiting: list[tuple[object, int]] = [(schema, 0)]
+    while waiting:
+        value, depth = waiting.pop()
+        if depth > _MAX_DEPTH:
+            raise ToolDefinitionError(f"{name}: the schema of its parameters is nested deeper than {_MAX_DEPTH}")
+        if isinstance(value, Mapping):
+            waiting.extend((inner, depth + 1) for inner in value.values())
+        elif isinstance(value, list | tuple):
+            waiting.extend((inner, depth + 1) for inner in value)
+    try:
+        size = len(json.dumps(schema))
+    except (TypeError, ValueError) as error:
+        raise ToolDefinitionError(f"{name}: the schema of its parameters is no JSON: {error}") from error
+    if size > _MAX_SCHEMA_CHARS:
+        raise ToolDefinitionError(f"{name}: the schema of its parameters has {size} characters")
+
+
+def _keywords(base: Any, schema: Mapping[str, Any], budget: _Budget) -> dict[str, Any]:
+    """Replacements for what could run for ever on a hostile schema."""
+
+    def counted(keyword: str) -> Any:
+        original = base.VALIDATORS[keyword]
+
+        def follow(validator: Any, value: Any, instance: Any, inner: Any) -> Any:
+            budget.spend()
+            yield from original(validator, value, instance, inner) or ()
+
+        return follow
+
+    def pattern(validator: Any, value: str, instance: object, inner: object) -> Iterator[Any]:
+        from jsonschema.exceptions import ValidationError
+
+        if isinstance(instance, str) and not _searches(value, instance):
+            yield ValidationError(f"{instance!r} does not match {value!r}")
+
+    replaced: dict[str, Any] = {"pattern": pattern, "patternProperties": None}
+    replaced |= {key: counted(key) for key in ("$ref", "$dynamicRef", "$recursiveRef") if key in base.VALIDATORS}
+    if '"patternProperties"' in json.dumps(schema):  # both run its patterns by Python's backtracking engine
+        replaced |= {"additionalProperties": None, "unevaluatedProperties": None}
+    return {key: value or _nothing for key, value in replaced.items()}
+
+
+def _nothing(validator: object, value: object, instance: object, inner: object) -> None:
+    """A keyword that is not checked."""
+
+
+def _searches(pattern: str, text: str) -> bool:
+    matcher = _matcher(pattern)
+    return matcher is None or matcher(text)
+
+
+@lru_cache(maxsize=256)
+def _matcher(pattern: str) -> Callable[[str], bool] | None:
+    """A search in linear time by pydantic's engine (Rust's `regex`); None for a pattern that it does not know."""
+    from pydantic_core import SchemaError, SchemaValidator, core_schema
+
+    try:
+        validator = SchemaValidator(core_schema.str_schema(pattern=pattern))
+    except SchemaError:  # look-around and back references
+        return None
+    return validator.isinstance_python
+
+
+def _problems(validator: Any, arguments: dict[str, Any], name: str) -> list[str]:
+    from referencing.exceptions import Unresolvable
+
+    problems: list[str] = []
+    try:
+        for error in validator.iter_errors(arguments):
+            problem = _phrase(error)
+            if problem not in problems:
+                problems.append(problem)
+            if len(problems) == _MAX_PROBLEMS:
+                break
+    except RecursionError as error:
+        raise ToolArgumentError(f"{name}: the arguments are too deep for its schema to be checked") from error
+    except Unresolvable as error:
+        reference = str(getattr(error, "ref", error))[:100]
+        raise ToolArgumentError(f"{name}: its schema refers to {reference!r}, which it does not contain") from error
+    return problems
+
+
+def _phrase(error: Any) -> str:
+    """One problem, naming the argument as the model wrote it."""
+    message = error.message if len(error.message) <= 200 else f"{error.message[:100]} ... {error.message[-90:]}"
+    path = [str(part) for part in error.absolute_path]
+    if error.validator == "required" and isinstance(error.instance, Mapping):
+        missing = [str(field) for field in error.validator_value if field not in error.instance]
+        return "; ".join(f"argument '{'.'.join([*path, field])}': missing" for field in missing[:_MAX_PROBLEMS])
+    return f"argument '{'.'.join(path)}': {message}" if path else message
+
+
+def _as_wanted(value: object, schema: Mapping[str, Any], key: str) -> object:
+    """A value that was written as text, as the type that the schema wants in its place."""
+    properties = schema.get("properties")
+    wanted = properties.get(key) if isinstance(properties, Mapping) else None
+    kind = wanted.get("type") if isinstance(wanted, Mapping) else None
+    if not isinstance(value, str) or not isinstance(kind, str) or kind not in _SCALARS:
+        return value
+    try:
+        read = json.loads(value)
+    except (ValueError, RecursionError):
+        return {"True": True, "False": False}.get(value, value) if kind == "boolean" else value
+    fits = {
+        "integer": isinstance(read, int) and not isinstance(read, bool),
+        "number": isinstance(read, int | float) and not isinstance(read, bool),
+        "boolean": isinstance(read, bool),
+        "array": isinstance(read, list),
+        "object": isinstance(read, dict),
+    }
+    return read if fits[kind] else value
