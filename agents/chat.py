@@ -83,7 +83,9 @@ def offered(
         The tools.
     """
     makers: dict[str, Callable[[], Tool]] = {
-        "web_search": lambda: web_search(provider=provider or ("offline" if bundled else "ddgs")),
+        "web_search": lambda: web_search(
+            provider or ("offline" if bundled else "ddgs"), filters=False if bundled else None
+        ),
         "code_interpreter": code_interpreter,
         "knowledge_search": lambda: knowledge_search(documents),
     }

@@ -15,7 +15,6 @@ import trustme
 
 from arriero.prompts.messages import ToolCall
 from arriero.tools import Registry, ToolDefinitionError, ToolError, web_search
-from arriero.tools.search import SAMPLE_INDEX, _offline
 
 pytestmark = pytest.mark.anyio
 
