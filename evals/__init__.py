@@ -1,1 +1,1 @@
-"""How good it is."""
+"""How good it is: rates of hallucination with intervals, corrected for the judge."""

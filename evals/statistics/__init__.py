@@ -1,0 +1,26 @@
+"""Rates with intervals, corrected for the judge, and differences between systems."""
+
+from arriero.evals.statistics.correction import Quality, judge_quality, prediction_powered, rogan_gladen
+from arriero.evals.statistics.estimate import Estimate
+from arriero.evals.statistics.intervals import cluster_bootstrap, cluster_wilson, wilson
+from arriero.evals.statistics.paired import Comparison, compare, holm, mcnemar, tango
+from arriero.evals.statistics.power import items_for_difference, items_for_non_inferiority, labels_for_width
+
+__all__ = [
+    "Comparison",
+    "Estimate",
+    "Quality",
+    "cluster_bootstrap",
+    "cluster_wilson",
+    "compare",
+    "holm",
+    "items_for_difference",
+    "items_for_non_inferiority",
+    "judge_quality",
+    "labels_for_width",
+    "mcnemar",
+    "prediction_powered",
+    "rogan_gladen",
+    "tango",
+    "wilson",
+]

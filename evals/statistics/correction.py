@@ -1,0 +1,227 @@
+"""A rate corrected for the judge that measured it, with the help of a sample that people labelled."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from arriero.evals.errors import CorrectionRefused, EvalError
+from arriero.evals.statistics.estimate import Estimate, Floats, Integers, binary, check_level, group_ids, numbers
+from arriero.evals.statistics.intervals import mean_variance, score_interval, wilson
+
+LEAST_YOUDEN = 0.2
+"""Sensitivity + specificity - 1 below which a judge says too little to be corrected."""
+
+LEAST_LABELS = 20
+"""Labels below which no corrected rate is given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How a judge did on items that people labelled.
+
+    Args:
+        sensitivity: Share of the hallucinated items that it flags.
+        specificity: Share of the supported items that it lets pass.
+    """
+
+    sensitivity: Estimate
+    specificity: Estimate
+
+    @property
+    def youden(self) -> float:
+        """Sensitivity + specificity - 1: 1 for a perfect judge, 0 for a coin."""
+        return self.sensitivity.value + self.specificity.value - 1
+
+
+def judge_quality(labels: ArrayLike, flags: ArrayLike, *, level: float = 0.95) -> Quality:
+    """Sensitivity and specificity of a judge.
+
+    Args:
+        labels: 1 where people found a hallucination, else 0.
+        flags: 1 where the judge did, in the same order.
+        level: How often each interval is to hold the truth.
+
+    Returns:
+        Both, with Wilson's intervals.
+
+    Raises:
+        CorrectionRefused: The labels are of one class only.
+        EvalError: The rows differ in length or hold something else than 0 and 1.
+
+    Example:
+        >>> print(judge_quality([1, 1, 1, 1, 0, 0, 0, 0], [1, 1, 1, 0, 0, 0, 0, 0]).sensitivity)
+        75.0 % [30.1, 95.4]
+    """
+    truth, said = binary("labels", labels), binary("flags", flags)
+    _same_length(truth, said)
+    positives = int(truth.sum())
+    if positives in (0, truth.size):
+        which = "supported" if positives == 0 else "hallucinated"
+        raise CorrectionRefused(f"all {truth.size} labels are {which!r}: label more items, some of each kind")
+    caught, passed = int((truth * said).sum()), int(((1 - truth) * (1 - said)).sum())
+    return Quality(wilson(caught, positives, level=level), wilson(passed, truth.size - positives, level=level))
+
+
+def rogan_gladen(flagged: int, judged: int, labels: ArrayLike, flags: ArrayLike, *, level: float = 0.95) -> Estimate:
+    """Rate corrected by the judge's sensitivity and specificity.
+
+    For labels that are no random sample of the judged items, such as a set labelled elsewhere: the judge must be as
+    good there as here. For a random sample of the same items `prediction_powered` is narrower.
+
+    Args:
+        flagged: Judged items that the judge flags; labelled ones not counted.
+        judged: All judged items.
+        labels: 1 where people found a hallucination, else 0, for the labelled items.
+        flags: 1 where the judge did, in the same order.
+        level: How often the interval is to hold the truth.
+
+    Returns:
+        The corrected rate.
+
+    Raises:
+        CorrectionRefused: The labels are of one class, or sensitivity + specificity - 1 is below 0.2.
+        EvalError: The counts or rows do not fit each other.
+
+    Source: Rogan and Gladen (1978), American J. Epidemiology 107, 71-76; the interval of Lang and Reiczigel (2014),
+        Preventive Veterinary Medicine 113, 13-22.
+
+    Example:
+        >>> labels, flags = [1] * 50 + [0] * 50, [1] * 45 + [0] * 5 + [1] * 10 + [0] * 40
+        >>> print(rogan_gladen(310, 1_000, labels, flags))
+        15.7 % [0.0, 27.7]
+    """
+    from scipy import stats
+
+    quality = judge_quality(labels, flags, level=level)
+    _refuse_poor(quality)
+    if judged < 1 or not 0 <= flagged <= judged:
+        raise EvalError(f"{flagged} flagged of {judged}: give at least one judged item")
+    value = (flagged / judged + quality.specificity.value - 1) / quality.youden
+    z = float(stats.norm.ppf((1 + level) / 2))
+    # Lang and Reiczigel's adjusted counts: as if z^2 judged and two labelled items of each class were added
+    size = judged + z**2
+    seen = (flagged + z**2 / 2) / size
+    sensitivity, with_positives = _adjusted(quality.sensitivity)
+    specificity, with_negatives = _adjusted(quality.specificity)
+    youden = sensitivity + specificity - 1
+    rate = (seen + specificity - 1) / youden
+    spread = (sensitivity * (1 - sensitivity) / with_positives, specificity * (1 - specificity) / with_negatives)
+    shift = 2 * z**2 * (rate * spread[0] - (1 - rate) * spread[1])
+    error = np.sqrt(seen * (1 - seen) / size + rate**2 * spread[0] + (1 - rate) ** 2 * spread[1]) / abs(youden)
+    low, high = rate + shift - z * error, rate + shift + z * error
+    return Estimate(_share(value), _share(low), _share(high), judged + np.size(labels), "Rogan-Gladen", level)
+
+
+def prediction_powered(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    unlabelled_scores: ArrayLike,
+    *,
+    clusters: Sequence[Hashable] | NDArray[Any] | None = None,
+    unlabelled_clusters: Sequence[Hashable] | NDArray[Any] | None = None,
+    level: float = 0.95,
+) -> Estimate:
+    """Rate from a random sample that people labelled, sharpened by a judge's scores on everything else.
+
+    Right whatever the judge is worth: a useless one leaves the labels alone to decide. The labelled items must be a
+    random sample of the same traffic, whole clusters where there are clusters.
+
+    Args:
+        labels: 1 where people found a hallucination, else 0.
+        scores: The judge's scores of the same items, on any scale; flags of 0 and 1 among them.
+        unlabelled_scores: Its scores of the items without a label.
+        clusters: The cluster (document, conversation) of each labelled item; None for independent items.
+        unlabelled_clusters: The same for the others; given if and only if `clusters` is.
+        level: How often the interval is to hold the truth.
+
+    Returns:
+        The corrected rate.
+
+    Raises:
+        CorrectionRefused: There are fewer than 20 labels, or they are of one class.
+        EvalError: The rows do not fit each other.
+
+    Source: Angelopoulos, Duchi and Zrnic (2023), PPI++: Efficient Prediction-Powered Inference, arXiv 2311.01453.
+
+    Example:
+        >>> import numpy as np
+        >>> random = np.random.default_rng(0)
+        >>> truth = random.random(2_000) < 0.1
+        >>> scores = np.clip(truth * 0.6 + random.random(2_000) * 0.5, 0, 1)
+        >>> rate = prediction_powered(truth[:150], scores[:150], scores[150:])
+        >>> bool(rate.low < truth.mean() < rate.high)
+        True
+    """
+    from scipy import stats
+
+    check_level(level)
+    truth, said, rest = binary("labels", labels), numbers("scores", scores), numbers("unlabelled", unlabelled_scores)
+    _same_length(truth, said)
+    if truth.size < LEAST_LABELS:
+        raise CorrectionRefused(
+            f"{truth.size} labels: label at least {LEAST_LABELS} items, 100 to 200 for a useful width"
+        )
+    if truth.min() == truth.max():
+        which = "hallucinated" if truth[0] else "supported"
+        raise CorrectionRefused(f"all {truth.size} labels are {which!r}: label more items; until then use wilson()")
+    if (clusters is None) != (unlabelled_clusters is None):
+        raise EvalError("give clusters for the labelled and for the other items, or for neither")
+    ids, rest_ids = group_ids(clusters, truth.size), group_ids(unlabelled_clusters, rest.size)
+    count = int(ids.max()) + 1
+    if count < 3:
+        raise CorrectionRefused(f"the labels are of {count} documents: label items of more")
+    weight = _power(truth, said, ids, rest, rest_ids)
+    value = float(truth.mean() + weight * (rest.mean() - said.mean()))
+    # Kept off 0 and 1, where an effective number of labels would say nothing
+    inside = float(np.clip(value, 0.5 / truth.size, 1 - 0.5 / truth.size))
+    size = (
+        inside
+        * (1 - inside)
+        / (_residual_variance(truth - weight * said, ids) + weight**2 * mean_variance(rest, rest_ids))
+    )
+    quantile = float(stats.t.ppf((1 + level) / 2, count - 1))
+    low, high = score_interval(inside, size, quantile)
+    return Estimate(
+        _share(value), min(low, _share(value)), max(high, _share(value)), truth.size + rest.size, "PPI++", level
+    )
+
+
+def _power(truth: Floats, said: Floats, ids: Integers, rest: Floats, rest_ids: Integers) -> float:
+    """How much to trust the judge: what makes the variance smallest, kept between not at all and fully."""
+    both = mean_variance(truth + said, ids) - mean_variance(truth - said, ids)  # four times the covariance of the means
+    total = mean_variance(said, ids) + mean_variance(rest, rest_ids)
+    return float(np.clip(both / 4 / total, 0.0, 1.0)) if total > 0 else 0.0
+
+
+def _residual_variance(row: Floats, ids: Integers) -> float:
+    """Variance of the labels' part, as if two items more had been seen whose residuals are one off each way.
+
+    Residuals of a good judge are nearly all alike and seldom one off: without this a sample that happens to hold no
+    error of the judge would claim to know the rate exactly (Agresti and Coull (1998), American Statistician 52).
+    """
+    return mean_variance(row, ids) * row.size / (row.size + 2) + 2 * 0.5 / (row.size + 2) ** 2
+
+
+def _refuse_poor(quality: Quality) -> None:
+    if quality.youden < LEAST_YOUDEN:
+        raise CorrectionRefused(
+            f"sensitivity {quality.sensitivity} and specificity {quality.specificity} of the judge add up to"
+            f" {quality.youden + 1:.2f}: below {1 + LEAST_YOUDEN:g} it says too little to be corrected; use a better"
+            " judge, or the labels alone"
+        )
+
+
+def _adjusted(share: Estimate) -> tuple[float, int]:
+    return (share.value * share.n + 1) / (share.n + 2), share.n + 2
+
+
+def _same_length(labels: Floats, flags: Floats) -> None:
+    if labels.size != flags.size:
+        raise EvalError(f"{labels.size} labels and {flags.size} judgements: give one of each for every item")
+
+
+def _share(value: float) -> float:
+    return min(1.0, max(0.0, float(value)))

@@ -1,0 +1,112 @@
+"""How many items or labels a question needs, before anything is run."""
+
+import math
+
+from arriero.evals.errors import EvalError
+
+
+def labels_for_width(
+    width: float, *, rate: float, agreement: float = 0.0, judged: int | None = None, level: float = 0.95
+) -> int:
+    """Labels that a corrected rate needs for an interval of a wanted width.
+
+    Args:
+        width: Upper end less lower end, such as 0.1.
+        rate: The rate that is expected.
+        agreement: Correlation of the judge's scores with the labels: 0 without a judge, 1 for a perfect one.
+        judged: Items that the judge scores without a label; None for as many as one likes.
+        level: How often the interval is to hold the truth.
+
+    Returns:
+        The number of labels.
+
+    Raises:
+        EvalError: A share is not between 0 and 1, or the judged items are too few for any number of labels.
+
+    Source: the variance of PPI++ (Angelopoulos et al. 2023) at its best weight: rate (1 - rate)
+        (1 - agreement^2 judged / (labels + judged)) / labels.
+
+    Example:
+        >>> labels_for_width(0.1, rate=0.127), labels_for_width(0.1, rate=0.127, agreement=0.7)
+        (171, 87)
+    """
+    _check(width=width, rate=rate, level=level)
+    if not 0 <= agreement <= 1:
+        raise EvalError(f"agreement is {agreement!r}: give a correlation between 0 and 1")
+    wanted = (width / (2 * _quantile((1 + level) / 2))) ** 2 / (rate * (1 - rate))
+    # labels n solves (1 - r2 N / (n + N)) / n = wanted; without a bound on N, (1 - r2) / n = wanted
+    r2 = agreement**2
+    if judged is None:
+        return max(2, math.ceil((1 - r2) / wanted))
+    linear = wanted * judged - 1
+    root = math.sqrt(linear**2 + 4 * wanted * (1 - r2) * judged)
+    return max(2, math.ceil((root - linear) / (2 * wanted)))
+
+
+def items_for_difference(difference: float, *, flipped: float, power: float = 0.8, level: float = 0.95) -> int:
+    """Items on which two systems must be compared to find a difference of their rates.
+
+    Args:
+        difference: The smallest difference worth finding.
+        flipped: Share of items on which the two differ, either way; at least the difference.
+        power: How often a difference of that size is to be found.
+        level: 1 less how often one is found that is none.
+
+    Returns:
+        The number of items.
+
+    Raises:
+        EvalError: A share is not between 0 and 1, or less flips than the difference needs.
+
+    Source: Connor (1987), Biometrics 43, 207-211, for McNemar's test.
+
+    Example:
+        >>> items_for_difference(0.05, flipped=0.15)
+        469
+    """
+    _check(difference=difference, flipped=flipped, power=power, level=level)
+    if flipped < difference:
+        raise EvalError(f"flipped is {flipped:g}, the difference {difference:g}: at least that many items must flip")
+    alpha, beta = _quantile((1 + level) / 2), _quantile(power)
+    return math.ceil(((alpha * math.sqrt(flipped) + beta * math.sqrt(flipped - difference**2)) / difference) ** 2)
+
+
+def items_for_non_inferiority(margin: float, *, flipped: float, power: float = 0.8, level: float = 0.95) -> int:
+    """Items on which a candidate as good as the baseline is found to be not worse.
+
+    Args:
+        margin: Largest increase of the rate that counts as not worse.
+        flipped: Share of items on which the two differ, either way.
+        power: How often such a candidate is to pass.
+        level: Level of the two-sided interval whose upper end must stay below the margin.
+
+    Returns:
+        The number of items.
+
+    Raises:
+        EvalError: A share is not between 0 and 1.
+
+    Source: Tango (1998), Statistics in Medicine 17, 891-908, section 5: his test at equal rates.
+
+    Example:
+        >>> items_for_non_inferiority(0.05, flipped=0.1)
+        350
+    """
+    _check(margin=margin, flipped=flipped, power=power, level=level)
+    # Variance of a flip, as the test estimates it: as if the candidate were worse by just the margin
+    linear, product = 2 * margin - flipped, margin * (1 - margin)
+    at_margin = (math.sqrt(linear**2 + 4 * flipped * product) - linear) / 2 + product
+    wanted = _quantile((1 + level) / 2) * math.sqrt(at_margin) + _quantile(power) * math.sqrt(flipped)
+    return math.ceil((wanted / margin) ** 2)
+
+
+def _quantile(share: float) -> float:
+    from scipy import stats
+
+    return float(stats.norm.ppf(share))
+
+
+def _check(**shares: float) -> None:
+    for name, share in shares.items():
+        if not 0 < share < 1:
+            raise EvalError(f"{name} is {share!r}: give a share between 0 and 1")
