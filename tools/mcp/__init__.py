@@ -1,0 +1,21 @@
+"""The Model Context Protocol: tools of its servers for our agents, and our tools for its clients."""
+
+from arriero.tools.mcp.fault import McpConnectionError
+from arriero.tools.mcp.pins import FilePins, MemoryPins, Pins
+from arriero.tools.mcp.policy import Elicitation, McpPolicy, Sampling
+from arriero.tools.mcp.results import McpPrompt, McpPromptMessage, McpResource
+from arriero.tools.mcp.server import McpServer
+
+__all__ = [
+    "Elicitation",
+    "FilePins",
+    "McpConnectionError",
+    "McpPolicy",
+    "McpPrompt",
+    "McpPromptMessage",
+    "McpResource",
+    "McpServer",
+    "MemoryPins",
+    "Pins",
+    "Sampling",
+]

@@ -1,0 +1,98 @@
+"""What servers declared when their tools were first offered, to see when they change it."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Protocol
+
+from arriero.tools.errors import ToolError
+
+
+class Pins(Protocol):
+    """Remembers the digest of each tool's declaration."""
+
+    def get(self, server: str, tool: str) -> str | None:
+        """The digest that is remembered, or None."""
+        ...
+
+    def put(self, server: str, tool: str, digest: str) -> None:
+        """Remember a digest."""
+        ...
+
+
+class MemoryPins:
+    """Pins for as long as the process runs.
+
+    Example:
+        >>> pins = MemoryPins()
+        >>> pins.put("git", "status", "ab12")
+        >>> pins.get("git", "status")
+        'ab12'
+    """
+
+    def __init__(self) -> None:
+        self._digests: dict[str, str] = {}
+
+    def get(self, server: str, tool: str) -> str | None:
+        """The digest that is remembered, or None."""
+        return self._digests.get(_key(server, tool))
+
+    def put(self, server: str, tool: str, digest: str) -> None:
+        """Remember a digest."""
+        self._digests[_key(server, tool)] = digest
+
+
+class FilePins(MemoryPins):
+    """Pins in a JSON file, so that a change between two runs is seen as well.
+
+    Args:
+        path: The file; made when the first tool is seen.
+
+    Raises:
+        ToolError: The file cannot be read as pins.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__()
+        self._path = Path(path)
+        try:
+            kept = json.loads(self._path.read_text("utf-8")) if self._path.exists() else {}
+        except (OSError, ValueError) as error:
+            raise ToolError(f"the pins in {self._path} cannot be read: {error}") from error
+        if not isinstance(kept, dict) or not all(isinstance(digest, str) for digest in kept.values()):
+            raise ToolError(f"{self._path} holds no pins: a JSON object of digests is expected")
+        self._digests = kept
+
+    def put(self, server: str, tool: str, digest: str) -> None:
+        """Remember a digest, also for the next run.
+
+        Raises:
+            ToolError: The file cannot be written.
+        """
+        super().put(server, tool, digest)
+        write_private(self._path, json.dumps(self._digests, indent=1, sort_keys=True))
+
+
+def write_private(path: Path, text: str) -> None:
+    """Put a file in its place at once, readable by this user alone.
+
+    Raises:
+        ToolError: It cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise ToolError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _key(server: str, tool: str) -> str:
+    return json.dumps([server, tool])
