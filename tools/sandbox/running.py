@@ -1,0 +1,224 @@
+"""A worker that lives: its channel, its output, its limits."""
+
+import contextlib
+import os
+import secrets
+import signal
+import time
+from typing import Any
+
+import anyio
+import anyio.to_thread
+from anyio.abc import TaskGroup
+
+from arriero.tools.sandbox.channel import Channel, ChannelBroken, ChannelClosed
+from arriero.tools.sandbox.errors import SandboxError, SandboxUnavailable, WorkerDied
+from arriero.tools.sandbox.execution import Execution, Reason
+from arriero.tools.sandbox.limits import Limits
+from arriero.tools.sandbox.output import Kept
+from arriero.tools.sandbox.reply import Reply, finish, read_reply, show_path
+from arriero.tools.sandbox.tier import Launched, Tier
+from arriero.tools.sandbox.watcher import count_tasks, inodes_used, memory_of, process_tree
+
+_START = 15.0
+"""Seconds until a worker must be ready; a loaded machine is slow."""
+_WATCH = 0.15
+_INTERRUPT = 0.5
+_DRAIN = 1.0
+_EXCHANGE = 30.0
+
+
+class Running:
+    """A worker that is ready, for one session. Make it with `start`.
+
+    Args:
+        launched: The worker.
+        limits: What it may use.
+    """
+
+    def __init__(self, launched: Launched, limits: Limits) -> None:
+        self.launched = launched
+        self.killed_for: Reason | None = None
+        self._limits = limits
+        self._channel = Channel(launched, limits.frame)
+        self._outputs = (Kept(launched.stdout, limits.output), Kept(launched.stderr, limits.output))
+        self._scope = anyio.CancelScope()
+        self._stopped = anyio.Event()
+
+    @classmethod
+    async def start(cls, tier: Tier, limits: Limits, python: str | None, tasks: TaskGroup) -> "Running":
+        """Start a worker and wait until it is ready.
+
+        Args:
+            tier: How to confine it.
+            limits: What it may use.
+            python: The interpreter; None for the server's own.
+            tasks: Where its output is read and its memory watched, until it is ended.
+
+        Returns:
+            The worker.
+
+        Raises:
+            SandboxUnavailable: It does not start; the message has what it printed.
+        """
+        running = cls(await tier.launch(limits, python), limits)
+        tasks.start_soon(running._look_after)
+        try:
+            with anyio.fail_after(_START):
+                ready, _ = await running._channel.receive()
+            if ready != {"ready": True}:
+                raise ChannelBroken("the worker's first message is another than that it is ready")
+        except (SandboxError, TimeoutError) as error:
+            with anyio.CancelScope(shield=True):
+                await running.end()
+            said = running._outputs[1].text(2_000)[0].strip() or str(error) or f"nothing heard within {_START:g} s"
+            raise SandboxUnavailable(f"a worker of tier {tier.name!r} did not start: {said}") from error
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await running.end()
+            raise
+        return running
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be used."""
+        return self.killed_for is None and self.launched.process.poll() is None
+
+    def kill(self, reason: Reason) -> None:
+        """Kill it.
+
+        Args:
+            reason: Why; the first reason stays.
+        """
+        self.killed_for = self.killed_for or reason
+        self.launched.kill()
+
+    async def end(self) -> None:
+        """Kill it, and wait until all of it is gone."""
+        self.launched.kill()
+        self._scope.cancel()
+        await self._stopped.wait()
+        await self.launched.end()
+
+    async def execute(self, code: str, wall: float) -> Execution:
+        """Run code. Afterwards the worker may not be `alive`, and is then to be ended.
+
+        Args:
+            code: The code.
+            wall: Seconds of wall time.
+
+        Returns:
+            What it gave.
+        """
+        body = code.encode("utf-8", "replace")
+        if len(body) > self._limits.frame - 1024:
+            return Execution(status="failed", error=f"the code has {len(body)} bytes, more than the sandbox takes")
+        nonce = secrets.token_hex(16)
+        for kept in self._outputs:
+            kept.begin(nonce.encode())
+        started = time.monotonic()
+        reply = None
+        try:
+            with anyio.move_on_after(wall) as limit:
+                await self._channel.send({"op": "run", "nonce": nonce}, body)
+                reply = await read_reply(self._channel, self._limits)
+            if limit.cancelled_caught:
+                reply = await self._interrupt()
+        except ChannelClosed:
+            self.kill("exit")
+        except SandboxError:
+            self.kill("channel")
+        with anyio.move_on_after(_DRAIN):
+            if self.killed_for is not None:
+                await anyio.to_thread.run_sync(self.launched.process.wait, abandon_on_cancel=True)
+            for kept in self._outputs:  # the nonce, or the end
+                await kept.wait()
+        return finish(
+            reply, self.killed_for, self._ending(wall), self._outputs, self._limits, time.monotonic() - started
+        )
+
+    async def exchange(self, head: dict[str, Any], body: bytes = b"") -> tuple[dict[str, Any], bytes]:
+        """Ask the worker for something else than a call.
+
+        Args:
+            head: The request.
+            body: Its bytes.
+
+        Returns:
+            The answer.
+
+        Raises:
+            SandboxError: The worker refused; the message says why.
+            WorkerDied: It did not answer as it should, and was killed.
+        """
+        try:
+            with anyio.fail_after(_EXCHANGE):
+                await self._channel.send(head, body)
+                answer, data = await self._channel.receive()
+        except (ChannelBroken, ChannelClosed, TimeoutError) as error:
+            self.kill("channel")
+            raise WorkerDied("the session's worker ended") from error
+        except BaseException:  # an answer may be on its way
+            self.kill("cancelled")
+            raise
+        if "failed" in answer:
+            raise SandboxError(show_path(str(answer["failed"])[:200]))
+        return answer, data
+
+    async def _interrupt(self) -> Reply | None:
+        """Past the time limit: a KeyboardInterrupt, and the state is kept if nothing else of the call is left."""
+        tree = process_tree(self.launched.pid)
+        if len(tree) == self.launched.depth + 1:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(tree[-1], signal.SIGINT)
+            with anyio.move_on_after(_INTERRUPT):
+                reply = await read_reply(self._channel, self._limits)
+                tree = process_tree(self.launched.pid)
+                if len(tree) == self.launched.depth + 1 and count_tasks(tree[-1]) == 1:
+                    return reply
+        self.kill("time")
+        return None
+
+    def _ending(self, wall: float) -> str:
+        match self.killed_for:
+            case None:
+                return f"stopped: it ran longer than {wall:g} s"
+            case "time":
+                return f"killed: it ran longer than {wall:g} s"
+            case "memory":
+                return f"killed: its processes used more than {self._limits.memory >> 20} MiB of memory together"
+            case "disk":
+                return f"killed: it made more than {self._limits.inodes} files and folders"
+            case "exit":
+                return f"its process ended ({_status(self.launched.process.poll())})"
+            case _:
+                return "killed: its process broke the sandbox's protocol"
+
+    async def _look_after(self) -> None:
+        try:
+            with self._scope:
+                async with anyio.create_task_group() as group:
+                    for kept in self._outputs:
+                        group.start_soon(kept.drain)
+                    group.start_soon(self._watch)
+        finally:
+            self._stopped.set()
+
+    async def _watch(self) -> None:
+        pid, most = self.launched.pid, self._limits.memory
+        while self.alive:
+            tree = process_tree(pid)
+            if await anyio.to_thread.run_sync(memory_of, tree, most) > most:
+                self.kill("memory")
+            elif any(inodes_used(tree[-1], folder) > self._limits.inodes for folder in self.launched.counted):
+                self.kill("disk")
+            await anyio.sleep(_WATCH)
+
+
+def _status(code: int | None) -> str:
+    if code is None:
+        return "its status is not known"
+    number = -code if code < 0 else code - 128  # bwrap ends with the status of a shell
+    with contextlib.suppress(ValueError):
+        return signal.Signals(number).name
+    return f"exit status {code}"

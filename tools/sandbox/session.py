@@ -1,0 +1,201 @@
+"""A session: variables and files that live from call to call."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import PurePosixPath
+
+import anyio
+
+from arriero.tools.sandbox.errors import SandboxError
+from arriero.tools.sandbox.execution import Execution, FileEntry
+from arriero.tools.sandbox.limits import Limits
+from arriero.tools.sandbox.reply import read_entries, read_path
+from arriero.tools.sandbox.running import Running
+
+_CHUNK = 1 << 20
+
+
+class SandboxSession:
+    """A worker of its own, and another one after it was killed. `Sandbox.open` makes it.
+
+    Calls of one session wait for each other. It is an async context manager that closes it.
+
+    Args:
+        worker: Its first worker.
+        another: Starts another.
+        limits: What it may use.
+    """
+
+    def __init__(self, worker: Running, another: Callable[[], Awaitable[Running]], limits: Limits) -> None:
+        self._worker: Running | None = worker
+        self._another = another
+        self._limits = limits
+        self._lock = anyio.Lock()
+        self._used = False  # a worker that dies unused loses nothing
+        self._lost = False
+        self._closed = False
+
+    @property
+    def pid(self) -> int:
+        """Host id of the worker's outermost process; 0 when there is none."""
+        return self._worker.launched.pid if self._worker is not None else 0
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed
+
+    async def run(self, code: str, *, timeout: float | None = None) -> Execution:
+        r"""Run Python code in the session's module.
+
+        Cancelling the call kills the worker; the next call has a new one.
+
+        Args:
+            code: The code.
+            timeout: Seconds of wall time; the limits' own if None, and never more.
+
+        Returns:
+            What it gave, whatever the code did.
+
+        Raises:
+            SandboxError: The session is closed.
+            SandboxUnavailable: There was need of a new worker, and none could be started.
+        """
+        wall = self._limits.wall if timeout is None else min(timeout, self._limits.wall)
+        async with self._lock:
+            worker = await self._live()
+            lost, self._lost, self._used = self._lost, False, True
+            try:
+                execution = await worker.execute(code, wall)
+            except BaseException:
+                with anyio.CancelScope(shield=True):
+                    await self._drop()
+                raise
+            if not worker.alive:
+                with anyio.CancelScope(shield=True):
+                    await self._drop()
+            return replace(execution, state_lost=lost or self._lost)
+
+    async def upload(self, path: str, data: bytes) -> None:
+        """Put a file into the workspace, in place of any other.
+
+        Args:
+            path: Where, below the workspace.
+            data: What it is to hold.
+
+        Raises:
+            SandboxError: It cannot be written, or the session is closed.
+        """
+        name = _inside(path)
+        async with self._lock:
+            for start in range(0, max(len(data), 1), _CHUNK):
+                await self._exchange({"op": "write", "path": name, "offset": start}, data[start : start + _CHUNK])
+
+    async def listing(self) -> tuple[FileEntry, ...]:
+        """Files in the workspace.
+
+        Returns:
+            Regular files by path, as many as the limits allow; links are none.
+
+        Raises:
+            SandboxError: The session is closed.
+        """
+        async with self._lock:
+            answer, _ = await self._exchange({"op": "list"})
+            return read_entries(answer.get("files"), self._limits)
+
+    async def read(self, path: str) -> bytes:
+        """Fetch a file of the workspace.
+
+        Args:
+            path: As a listing shows it.
+
+        Returns:
+            The bytes.
+
+        Raises:
+            SandboxError: There is none, it is no regular file, it is larger than the workspace may be, or the session
+                is closed.
+        """
+        async with self._lock:
+            return await self._read(_inside(path))
+
+    async def restart(self) -> None:
+        """Go on with a new worker: no variables, the same files. Links and empty folders are left behind.
+
+        Raises:
+            SandboxError: The files cannot be taken along, or the session is closed.
+        """
+        async with self._lock:
+            answer, _ = await self._exchange({"op": "list"})
+            paths = [read_path(entry.path) for entry in read_entries(answer.get("files"), self._limits)]
+            files = {path: await self._read(path) for path in paths}
+            with anyio.CancelScope(shield=True):
+                await self._drop()
+            self._lost = False
+            for path, data in files.items():
+                for start in range(0, max(len(data), 1), _CHUNK):
+                    await self._exchange({"op": "write", "path": path, "offset": start}, data[start : start + _CHUNK])
+
+    async def aclose(self) -> None:
+        """End the session. All its processes are gone afterwards."""
+        self._closed = True
+        if self._worker is not None:
+            self._worker.kill("cancelled")  # a call that runs ends with it
+        with anyio.CancelScope(shield=True):
+            async with self._lock:
+                await self._drop()
+
+    async def __aenter__(self) -> "SandboxSession":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def _live(self) -> Running:
+        if self._closed:
+            raise SandboxError("the sandbox session is closed")
+        if self._worker is not None and not self._worker.alive:
+            with anyio.CancelScope(shield=True):
+                await self._drop()
+        if self._worker is None:
+            self._worker = await self._another()
+        return self._worker
+
+    async def _drop(self) -> None:
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            self._lost, self._used = self._lost or self._used, False
+            await worker.end()
+
+    async def _exchange(self, head: dict[str, object], body: bytes = b"") -> tuple[dict[str, object], bytes]:
+        worker = await self._live()
+        self._used = True
+        try:
+            return await worker.exchange(head, body)
+        finally:
+            if not worker.alive:
+                with anyio.CancelScope(shield=True):
+                    await self._drop()
+
+    async def _read(self, path: str) -> bytes:
+        pieces: list[bytes] = []
+        done = 0
+        while True:
+            answer, piece = await self._exchange({"op": "read", "path": path, "offset": done})
+            pieces.append(piece)
+            done += len(piece)
+            size = answer.get("size")
+            if not isinstance(size, int) or max(size, done) > self._limits.workspace:
+                raise SandboxError(f"{path!r} is larger than a workspace may be")
+            if not piece or done >= size:
+                return b"".join(pieces)
+
+
+def _inside(path: str) -> str:
+    """The path itself, for messages that help; what keeps a path inside is the sandbox."""
+    name = read_path(path)
+    parts = PurePosixPath(name).parts
+    if not parts or ".." in parts or name.startswith("/") or "\0" in name or len(name) > 1_000:
+        raise SandboxError(f"{path!r} is no path below the workspace; use one like 'data/table.csv'")
+    return name

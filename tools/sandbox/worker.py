@@ -1,0 +1,290 @@
+"""The worker: keeps one module alive and runs code in it, one request after another.
+
+It runs inside the sandbox, from a descriptor, imports nothing of the package, and shares its process with the
+user's code, which can do to it what it likes: the server takes nothing from it on trust. Names that it needs after
+the user's code has run are bound before.
+"""
+
+import ast
+import fcntl
+import io
+import json
+import linecache
+import os
+import resource
+import signal
+import socket
+import stat
+import struct
+import sys
+import traceback
+import types
+from time import perf_counter
+
+CONFIG: dict  # type: ignore[type-arg] # given by the bootstrap
+_HEAD = struct.Struct("!II")
+_HEAD_MOST = 512 << 10
+_CHUNK = 1 << 20
+_TEXT_MOST = 64 << 10
+_SCANNED_MOST = 5_000
+_PRIVATE = 200  # descriptors from here on are the worker's
+_encode = json.JSONEncoder().encode
+_decode = json.JSONDecoder().decode
+_unpack, _pack = _HEAD.unpack, _HEAD.pack
+_getpid, _write, _dup2, _exit = os.getpid, os.write, os.dup2, os._exit
+_scandir, _fsencode = os.scandir, os.fsencode
+_open, _read, _close, _fstat, _lseek = os.open, os.read, os.close, os.fstat, os.lseek
+_TextIOWrapper, _FileIO, _BufferedWriter = io.TextIOWrapper, io.FileIO, io.BufferedWriter
+_TracebackException = traceback.TracebackException
+_settle, _interrupts = signal.signal, signal.default_int_handler
+
+
+class _Channel:
+    """Frames: lengths of a JSON head and of a body of bytes, then both."""
+
+    def __init__(self, descriptor: int, most: int) -> None:
+        self._socket = socket.socket(fileno=fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _PRIVATE))
+        os.close(descriptor)
+        self._receive, self._send = self._socket.recv_into, self._socket.sendall
+        self._most = most
+
+    def receive(self):  # type: ignore[no-untyped-def]
+        head, body = _unpack(self._exactly(_HEAD.size))
+        if head > _HEAD_MOST or head + body > self._most:
+            _exit(70)
+        return _decode(str(self._exactly(head), "utf-8")), self._exactly(body)
+
+    def send(self, head: object, body: bytes = b"") -> None:
+        data = _encode(head).encode()
+        self._send(_pack(len(data), len(body)) + data + body)
+
+    def _exactly(self, count: int) -> bytearray:
+        data = bytearray(count)
+        view, done = memoryview(data), 0
+        while done < count:
+            got = self._receive(view[done:])
+            if not got:
+                _exit(0)
+            done += got
+        return data
+
+
+class _Output:
+    """Standard output or error: given back to the user's code at each call, whatever it did to them in the last."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._private = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _PRIVATE)
+        self._stream = self._fresh()
+
+    def _fresh(self) -> io.TextIOWrapper:
+        raw = _FileIO(self._descriptor, "wb", closefd=False)
+        return _TextIOWrapper(_BufferedWriter(raw), "utf-8", "backslashreplace", line_buffering=True)
+
+    def restore(self) -> io.TextIOWrapper:
+        _dup2(self._private, self._descriptor)
+        if self._stream.closed or self._stream.buffer.closed:
+            self._stream = self._fresh()
+        return self._stream
+
+    def finish(self, nonce: bytes) -> None:
+        try:
+            self._stream.flush()
+        except BaseException:  # closed or detached by the user's code
+            self._stream = self._fresh()
+        _write(self._private, nonce)
+
+
+class _Worker:
+    def __init__(self, config) -> None:  # type: ignore[no-untyped-def]
+        self._workspace = config["workspace"]
+        self._channel = _Channel(config["control"], config["frame"])
+        self._outputs = _Output(1), _Output(2)
+        self._files_most, self._cpu = config["files"], config["cpu"]
+        self._figures_most, self._figure_bytes = config["figures"], config["figure_bytes"]
+        self._pid = _getpid()
+        self._calls = 0
+        self._main = types.ModuleType("__main__")
+        self._main.__dict__["__builtins__"] = __builtins__
+        self._nothing = os.open(os.devnull, os.O_RDONLY)
+        self._private_nothing = fcntl.fcntl(self._nothing, fcntl.F_DUPFD_CLOEXEC, _PRIVATE)
+        os.close(self._nothing)
+        sys.modules["__main__"] = self._main
+        sys.argv = [""]
+        sys.path.append(self._workspace)  # last, so that nothing in it shadows an installed module
+        os.chdir(self._workspace)
+        os.umask(0o022)
+
+    def serve(self) -> None:
+        operations = {"run": self._run, "write": self._write, "read": self._read, "list": self._list}
+        _settle(signal.SIGINT, signal.SIG_IGN)
+        self._channel.send({"ready": True})
+        while True:
+            request, body = self._channel.receive()
+            operation = operations[request["op"]]
+            try:
+                operation(request, body)
+            except OSError as error:
+                self._channel.send({"failed": f"{error.strerror or error}"})
+
+    def _run(self, request, body) -> None:  # type: ignore[no-untyped-def]
+        self._calls += 1
+        started = perf_counter()
+        before = self._snapshot()
+        reply = {"status": "completed", "value": None, "error": None, "cut": False}
+        try:
+            self._prepare()
+            try:
+                _settle(signal.SIGINT, _interrupts)
+                value = self._execute(str(body, "utf-8"))
+                if value is not None:
+                    reply["value"], reply["cut"] = _short(repr(value))
+            finally:
+                _settle(signal.SIGINT, signal.SIG_IGN)
+        except BaseException as error:  # the user's own failure, whatever it is
+            interrupted = isinstance(error, KeyboardInterrupt)
+            if not (isinstance(error, SystemExit) and error.code in (None, 0)):
+                reply["status"] = "interrupted" if interrupted else "failed"
+            if reply["status"] != "completed":
+                reply["error"], reply["cut"] = _short(_explain(error))
+        if _getpid() != self._pid:  # the user's code forked, and this is the child
+            _exit(0)
+        reply["figures"] = self._send_figures()
+        for output in self._outputs:
+            output.finish(request["nonce"].encode())
+        reply["files"] = self._changed(before)
+        reply["duration"] = perf_counter() - started
+        self._channel.send(reply)
+
+    def _prepare(self) -> None:
+        _dup2(self._private_nothing, 0)
+        sys.stdout, sys.stderr = (output.restore() for output in self._outputs)
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+        soft = int(used.ru_utime + used.ru_stime) + self._cpu + 1
+        resource.setrlimit(resource.RLIMIT_CPU, (soft if hard < 0 else min(soft, hard), hard))
+
+    def _execute(self, source: str) -> object:
+        name = f"<code {self._calls}>"
+        linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+        tree = ast.parse(source, name)
+        last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+        code = compile(tree, name, "exec")
+        value = None if last is None else compile(ast.Expression(last.value), name, "eval")
+        del tree, last, source
+        exec(code, self._main.__dict__)  # noqa: S102 - running code is what this process is for
+        return None if value is None else eval(value, self._main.__dict__)  # noqa: S307
+
+    def _send_figures(self) -> int:
+        """Send each open figure as PNG, and close them; matplotlib is used only if the user's code did."""
+        pyplot = sys.modules.get("matplotlib.pyplot")
+        sent = room = 0
+        try:
+            if pyplot is None or not (numbers := pyplot.get_fignums()):
+                return 0
+            room = self._figure_bytes
+            for number in numbers[: self._figures_most]:
+                file = io.BytesIO()
+                pyplot.figure(number).savefig(file, format="png")
+                data = file.getvalue()
+                room -= len(data)
+                if room < 0:
+                    break
+                for start in range(0, len(data), _CHUNK):
+                    piece = data[start : start + _CHUNK]
+                    self._channel.send({"figure": sent, "more": start + _CHUNK < len(data)}, piece)
+                sent += 1
+            pyplot.close("all")
+        except BaseException:  # noqa: S110 - a figure that cannot be drawn is none; the user's code may have broken it
+            pass
+        return sent
+
+    def _walk(self):  # type: ignore[no-untyped-def]
+        """Regular files of the workspace, links not followed, at most so many entries."""
+        waiting, seen = [""], 0
+        while waiting:
+            folder = waiting.pop()
+            try:
+                with _scandir(f"{self._workspace}/{folder}") as entries:
+                    for entry in entries:
+                        seen += 1
+                        if seen > _SCANNED_MOST:
+                            return
+                        if entry.is_dir(follow_symlinks=False):
+                            waiting.append(f"{folder}{entry.name}/")
+                        elif entry.is_file(follow_symlinks=False):
+                            yield folder + entry.name, entry.stat(follow_symlinks=False)
+            except OSError:  # gone by now, or not readable
+                continue
+
+    def _snapshot(self):  # type: ignore[no-untyped-def]
+        return {path: (found.st_size, found.st_mtime_ns, found.st_ino) for path, found in self._walk()}
+
+    def _changed(self, before):  # type: ignore[no-untyped-def]
+        found = sorted((path, state[0]) for path, state in self._snapshot().items() if before.get(path) != state)
+        return self._fitting(found)
+
+    def _fitting(self, found):  # type: ignore[no-untyped-def]
+        room, kept = _HEAD_MOST // 2, []
+        for path, size in found[: self._files_most]:
+            room -= 6 * len(path) + 32
+            if room < 0:
+                break
+            kept.append((path, size))
+        return kept
+
+    def _list(self, request, body) -> None:  # type: ignore[no-untyped-def]
+        self._channel.send({"files": self._fitting(sorted((path, found.st_size) for path, found in self._walk()))})
+
+    def _read(self, request, body) -> None:  # type: ignore[no-untyped-def]
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+        descriptor = _open(self._path(request["path"]), flags)
+        try:
+            found = _fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                raise OSError("it is no regular file")
+            _lseek(descriptor, request["offset"], os.SEEK_SET)
+            self._channel.send({"size": found.st_size}, _read(descriptor, _CHUNK))
+        finally:
+            _close(descriptor)
+
+    def _write(self, request, body) -> None:  # type: ignore[no-untyped-def]
+        path = self._path(request["path"])
+        flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+        if request["offset"] == 0:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            if os.path.lexists(path):  # a link is replaced, never written through
+                os.unlink(path)
+            flags |= os.O_CREAT | os.O_EXCL
+        descriptor = _open(path, flags, 0o644)
+        try:
+            _lseek(descriptor, request["offset"], os.SEEK_SET)
+            view = memoryview(body)
+            while view:
+                view = view[_write(descriptor, view) :]
+        finally:
+            _close(descriptor)
+        self._channel.send({})
+
+    def _path(self, path: str) -> bytes:
+        return _fsencode(f"{self._workspace}/{path}")
+
+
+def _short(text: str) -> "tuple[str, bool]":
+    if len(text) <= _TEXT_MOST:
+        return text, False
+    half = _TEXT_MOST // 2
+    return f"{text[:half]}\n[... {len(text) - 2 * half} characters left out ...]\n{text[-half:]}", True
+
+
+def _explain(error: BaseException) -> str:
+    frames = error.__traceback__
+    while frames is not None and not frames.tb_frame.f_code.co_filename.startswith("<code "):
+        frames = frames.tb_next
+    try:
+        return "".join(_TracebackException(type(error), error, frames, compact=True).format())
+    except BaseException:  # a broken __str__, or no memory for the text
+        return f"{type(error).__name__} (its text cannot be shown)\n"
+
+
+_Worker(CONFIG).serve()
