@@ -125,9 +125,10 @@ def _keywords(base: Any, schema: Mapping[str, Any], budget: _Budget) -> dict[str
             yield ValidationError(f"{instance!r} does not match {value!r}")
 
     replaced: dict[str, Any] = {"pattern": pattern, "patternProperties": None}
+    replaced |= {"unevaluatedProperties": None, "unevaluatedItems": None}  # each level evaluates all below it again
     replaced |= {key: counted(key) for key in ("$ref", "$dynamicRef", "$recursiveRef") if key in base.VALIDATORS}
-    if '"patternProperties"' in json.dumps(schema):  # both run its patterns by Python's backtracking engine
-        replaced |= {"additionalProperties": None, "unevaluatedProperties": None}
+    if '"patternProperties"' in json.dumps(schema):  # it runs its patterns by Python's backtracking engine
+        replaced["additionalProperties"] = None
     return {key: value or _nothing for key, value in replaced.items()}
 
 

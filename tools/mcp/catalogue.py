@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import anyio
 
 from arriero.tools.errors import ToolDefinitionError, ToolError
-from arriero.tools.mcp.arguments import SchemaCheck
+from arriero.tools.json_schema import ArgumentCheck, schema_check
 from arriero.tools.mcp.declared import Declaration, clean, offered_name, read_declaration
 from arriero.tools.mcp.pins import Pins
 
@@ -43,8 +43,8 @@ class Offer:
 
     name: str
     declaration: Declaration
-    arguments: SchemaCheck
-    output: SchemaCheck | None
+    arguments: ArgumentCheck
+    output: ArgumentCheck | None
 
 
 class Catalogue:
@@ -114,11 +114,13 @@ class Catalogue:
 
     def _offer(self, tool: "mcp_types.Tool", taken: set[str]) -> Offer:
         declaration = read_declaration(tool)
+        name = offered_name(self._server, declaration.name, taken)
+        output = declaration.output
         return Offer(
-            name=offered_name(self._server, declaration.name, taken),
+            name=name,
             declaration=declaration,
-            arguments=SchemaCheck(declaration.parameters),
-            output=SchemaCheck(declaration.output, noun="value") if declaration.output is not None else None,
+            arguments=schema_check(declaration.parameters, name=name),
+            output=schema_check(output, name=f"result of {name}") if output is not None else None,
         )
 
     def is_pinned(self, offer: Offer) -> bool:

@@ -1,4 +1,4 @@
-"""What a server asks of its client, answers of the user and text of a model: refused unless the policy names who answers."""
+"""What a server asks of its client: refused unless the policy names who answers for the user and for the model."""
 
 from typing import TYPE_CHECKING, Any
 

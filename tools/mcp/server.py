@@ -282,9 +282,7 @@ class McpServer:
 
         async def handler(arguments: Mapping[str, Any], context: ToolContext) -> ToolOutput:
             now = await self._still_offered(offer, context)
-            if problems := now.arguments.problems(dict(arguments)):
-                raise ToolArgumentError("; ".join(problems))
-            return await self._call(now, arguments, context)
+            return await self._call(now, now.arguments(arguments), context)
 
         return Tool(
             name=offer.name,
@@ -319,8 +317,19 @@ class McpServer:
             lambda client: call_tool(client, name, arguments, context),
             repeatable=self._policy.trusted and offer.declaration.idempotent,
         )
-        if offer.output is not None and not result.is_error:
-            problems = offer.output.problems(result.structured_content)
-            if problems:
-                raise ToolError(f"{offer.name} gave a result that is not what it declares: {'; '.join(problems)}")
+        if not result.is_error:
+            self._check_result(offer, result.structured_content)
         return read_result(result)
+
+    def _check_result(self, offer: Offer, structured: object) -> None:
+        if offer.output is None:
+            return
+        if not isinstance(structured, dict):
+            if structured is not None:
+                return  # any JSON value is allowed since 2026-07-28; only objects have a schema that we check
+            raise ToolError(f"{offer.name} declares a structured result and gave none")
+        try:
+            offer.output(structured)
+        except ToolArgumentError as error:
+            problem = str(error).replace("argument '", "value '")
+            raise ToolError(f"{offer.name} gave a result that is not what it declares: {problem}") from error
