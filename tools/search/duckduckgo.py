@@ -77,6 +77,7 @@ class DuckDuckGo:
 
     def _search(self, query: Query, limit: int) -> list[Hit]:
         try:
+            from ddgs import DDGS
             from ddgs.engines import ENGINES
             from ddgs.exceptions import DDGSException
         except ImportError as error:
@@ -86,7 +87,7 @@ class DuckDuckGo:
             problem = f"there is no engine {', '.join(sorted(unknown))}; there are {', '.join(sorted(ENGINES['text']))}"
             raise SearchError(self.name, "settings", problem)
         answers: dict[str, str] = {}
-        client = self._client(limit, answers)
+        client = self._client(DDGS, limit, answers)
         try:
             found = client.text(
                 query.text,
@@ -105,10 +106,8 @@ class DuckDuckGo:
         hits = (read_hit(row.get("title"), row.get("href"), row.get("body")) for row in found)
         return [hit for hit in hits if hit]
 
-    def _client(self, limit: int, answers: dict[str, str]) -> "DDGS":
-        from ddgs import DDGS
-
-        class Watched(DDGS):
+    def _client(self, ddgs: "type[DDGS]", limit: int, answers: dict[str, str]) -> "DDGS":
+        class Watched(ddgs):  # type: ignore[misc, valid-type]
             """Notes what each engine answered: ddgs takes a refusal for an empty page."""
 
             def _get_engines(self, category: str, backend: str) -> list[Any]:

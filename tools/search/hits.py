@@ -99,7 +99,10 @@ def format_hits(provider: str, hits: Iterable[Hit]) -> str:
 
 def unique_hits(hits: Iterable[Hit]) -> list[Hit]:
     """The results without those that lead to a page already seen."""
-    return list({_page(hit.url): hit for hit in reversed([*hits])}.values())[::-1]
+    first: dict[str, Hit] = {}
+    for hit in hits:
+        first.setdefault(_page(hit.url), hit)
+    return [*first.values()]
 
 
 def _page(url: str) -> str:

@@ -1,20 +1,23 @@
 """`ddgs` runs for real: its requests go through a proxy on the loopback that answers for the engines' hosts."""
 
-import json
+import gzip
 import socket
 import ssl
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
 
-import anyio
 import pytest
 import trustme
 
 from arriero.prompts.messages import ToolCall
 from arriero.tools import Registry, ToolDefinitionError, ToolError, web_search
+from arriero.tools.search import DuckDuckGo, SearchError, WebSearch
 
 pytestmark = pytest.mark.anyio
 
@@ -24,11 +27,13 @@ RESULT = '<div class="links_main body"><h2>{title}</h2><a href="{url}">{text}</a
 
 @dataclass
 class SearchHost:
-    """An HTTPS server behind a CONNECT proxy; it answers every request with `status` and `body`."""
+    """An HTTPS server behind a CONNECT proxy; it answers with what is `first`, then with `status` and `body`."""
 
     certificates: ssl.SSLContext
     status: int = 200
     body: str = ""
+    first: list[tuple[int, str]] = field(default_factory=list)
+    coding: str = "identity"
     silent: bool = False
     requests: list[str] = field(default_factory=list)
     listener: socket.socket = field(default_factory=lambda: socket.create_server(("127.0.0.1", 0)))
@@ -55,8 +60,10 @@ class SearchHost:
                 if self.silent:
                     secure.recv(1)
                     return
-                body = self.body.encode()
-                head = f"HTTP/1.1 {self.status} X\r\nContent-Type: text/html; charset=utf-8\r\n"
+                status, text = self.first.pop(0) if self.first else (self.status, self.body)
+                body = gzip.compress(text.encode()) if self.coding == "gzip" else text.encode()
+                head = f"HTTP/1.1 {status} X\r\nContent-Type: text/html; charset=utf-8\r\n"
+                head += f"Content-Encoding: {self.coding}\r\n"
                 secure.sendall(f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body)
         except OSError:
             connection.close()
@@ -99,8 +106,12 @@ def host(authority: tuple[ssl.SSLContext, Path]) -> Iterator[SearchHost]:
     thread.join(5)
 
 
+def provider(proxy: str, authority: tuple[ssl.SSLContext, Path]) -> DuckDuckGo:
+    return DuckDuckGo(("duckduckgo",), proxy=proxy, ca_file=authority[1], rate=None)
+
+
 async def search(host: SearchHost, authority: tuple[ssl.SSLContext, Path], query: str, limit: float = 10.0) -> str:
-    tool = web_search(proxy=host.address, ca_file=authority[1], engines=["duckduckgo"], timeout=limit)
+    tool = web_search(provider(host.address, authority), timeout=limit)
     return str(await tool.invoke({"query": query}))
 
 
@@ -141,97 +152,94 @@ async def test_a_silent_engine_is_an_error_that_says_how_long(
 async def test_an_unreachable_engine_is_an_error_the_model_can_read(authority: tuple[ssl.SSLContext, Path]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         address = f"http://127.0.0.1:{closed.getsockname()[1]}"
-    tool = web_search(proxy=address, engines=["duckduckgo"], timeout=5)
+    tool = web_search(provider(address, authority), timeout=5)
     result = await Registry([tool]).call(ToolCall("web_search", {"query": "mule"}))
-    assert str(result.content).startswith("error: the search engines cannot be reached: ")
+    assert str(result.content).startswith("error: ddgs: the engines cannot be reached: duckduckgo ")
     assert result.source == "ddgs"
+
+
+CAPTCHA = '<html><div class="anomaly-modal__title">Unfortunately, bots use DuckDuckGo too.</div></html>'
+FOUND = PAGE.format(results=RESULT.format(title="Mules", url="https://example.org", text="Mules eat hay."))
+
+
+@pytest.mark.parametrize("first", [(429, "slow down"), (503, ""), (500, "<html>oops</html>")])
+async def test_an_engine_that_cannot_now_is_asked_again(
+    host: SearchHost, authority: tuple[ssl.SSLContext, Path], first: tuple[int, str]
+) -> None:
+    host.body, host.first = FOUND, [first]
+    found = await WebSearch([provider(host.address, authority)], backoff=0.01).search("mules")
+    assert [hit.title for hit in found.hits] == ["Mules"]
+    assert len(host.requests) == 4  # each with its CONNECT
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "reason", "text", "asked"),
+    [
+        (429, "slow down", "rate", "refuse more searches for now: duckduckgo answered with status 429", 3),
+        (202, CAPTCHA, "captcha", "take us for a robot: duckduckgo asks for a person", 1),
+        (200, CAPTCHA, "captcha", "take us for a robot: duckduckgo asks for a person", 1),
+        (403, "<html>forbidden</html>", "unreachable", "duckduckgo answered with status 403", 3),
+    ],
+)
+async def test_an_engine_that_refuses_did_not_find_nothing(
+    host: SearchHost, authority: tuple[ssl.SSLContext, Path], status: int, body: str, reason: str, text: str, asked: int
+) -> None:
+    host.status, host.body = status, body
+    with pytest.raises(SearchError, match=f"^ddgs: .*{text}") as caught:
+        await WebSearch([provider(host.address, authority)], backoff=0.01).search("mules")
+    assert caught.value.reason == reason
+    assert len(host.requests) == 2 * asked
+
+
+@pytest.mark.parametrize("body", ["", "no page at all", "<html><body><div class='body'>", "\0\x01<<<>>>", "<a " * 9000])
+async def test_a_page_that_is_none_finds_nothing(
+    host: SearchHost, authority: tuple[ssl.SSLContext, Path], body: str
+) -> None:
+    host.body = body
+    with suppress(SearchError):
+        assert (await WebSearch([provider(host.address, authority)], backoff=0.01).search("mules")).hits == ()
+
+
+@pytest.mark.parametrize("coding", ["identity", "gzip"])
+async def test_a_page_without_end_is_not_read_to_its_end(
+    host: SearchHost, authority: tuple[ssl.SSLContext, Path], coding: str
+) -> None:
+    host.coding, host.body = coding, FOUND + " " * 30_000_000
+    with pytest.raises(SearchError, match=r"duckduckgo broke the connection \(ValueError\)"):
+        await WebSearch([provider(host.address, authority)], retries=0).search("mules")
+
+
+@pytest.mark.parametrize(
+    ("region", "freshness", "expected"),
+    [
+        (None, None, {"l": "us-en"}),
+        ("gb", "day", {"l": "uk-en", "df": "d"}),
+        ("de", "week", {"l": "de-de", "df": "w"}),
+        ("ja-JP", "month", {"l": "jp-jp", "df": "m"}),
+        ("ch-fr", "year", {"l": "ch-fr", "df": "y"}),
+        ("ke", None, {"l": "ke-en"}),
+    ],
+)
+async def test_region_and_freshness_reach_the_engine_in_its_words(
+    host: SearchHost, authority: tuple[ssl.SSLContext, Path], region: str | None, freshness: Any, expected: Any
+) -> None:
+    host.body = FOUND
+    await WebSearch([provider(host.address, authority)]).search("mules & hay", region=region, freshness=freshness)
+    form = dict(parse_qsl(host.requests[1].partition("\r\n\r\n")[2], keep_blank_values=True))
+    assert form == {"q": "mules & hay", "b": ""} | expected
+
+
+async def test_an_engine_that_does_not_exist_is_named_with_those_that_do() -> None:
+    with pytest.raises(SearchError, match=r"^ddgs: there is no engine altavista; there are .*duckduckgo"):
+        await WebSearch([DuckDuckGo(("altavista",))]).search("mules")
+
+
+def test_missing_certificates_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ToolDefinitionError, match=r"ca_file: there is no file .*missing\.pem"):
+        DuckDuckGo(ca_file=tmp_path / "missing.pem")
 
 
 async def test_without_the_extra_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ddgs", None)
     with pytest.raises(ToolError, match=r"pip install 'arriero\[search\]'"):
         await web_search().invoke({"query": "mule"})
-
-
-@pytest.fixture
-def index(tmp_path: Path) -> Path:
-    entries = [
-        {"title": "Salt Pass", "url": "https://example.org/salt", "text": "The Salt Pass is\n3,210 metres high."},
-        {"title": "Grey Pass", "url": "https://example.org/grey", "text": "The Grey Pass closes in winter."},
-        {"title": "Mules", "url": "https://example.org/mules", "text": "Mules eat hay."},
-    ]
-    file = tmp_path / "web.jsonl"
-    file.write_text("\n".join(json.dumps(entry) for entry in entries) + "\n\n", "utf-8")
-    return file
-
-
-async def test_the_offline_index_gives_whole_entries_best_first(index: Path) -> None:
-    tool = web_search(provider="offline", index=index)
-    assert await tool.invoke({"query": "How high is the Salt Pass?"}) == (
-        "provider: offline\n"
-        "[1] Salt Pass | https://example.org/salt | The Salt Pass is 3,210 metres high.\n"
-        "[2] Grey Pass | https://example.org/grey | The Grey Pass closes in winter."
-    )
-    assert await web_search(provider="offline", index=index, count=1).invoke({"query": "mules pass"}) == (
-        "provider: offline\n[1] Mules | https://example.org/mules | Mules eat hay."
-    )
-
-
-async def test_the_offline_index_says_when_it_finds_nothing(index: Path) -> None:
-    tool = web_search(provider="offline", index=index)
-    assert await tool.invoke({"query": "what is the volcano"}) == "provider: offline\nno results"
-
-
-async def test_the_bundled_index_is_readable() -> None:
-    title = json.loads(SAMPLE_INDEX.read_text("utf-8").splitlines()[0])["title"]
-    text = str(await web_search(provider="offline").invoke({"query": title}))
-    assert text.startswith(f"provider: offline\n[1] {title} | ")
-
-
-def test_a_missing_index_is_named(index: Path) -> None:
-    for setting in ("index", "ca_file"):
-        with pytest.raises(ToolDefinitionError, match=rf"{setting}: there is no file .*missing\.jsonl"):
-            web_search(provider="offline", **{setting: str(index.parent / "missing.jsonl")})  # type: ignore[arg-type]
-    with pytest.raises(ToolDefinitionError, match="index is 5; give a path"):
-        web_search(provider="offline", index=5)  # type: ignore[arg-type]
-
-
-def test_an_index_that_is_gone_is_named(tmp_path: Path) -> None:
-    search = _offline(tmp_path / "missing.jsonl", 1)
-    with pytest.raises(ToolError, match=r"missing\.jsonl cannot be read"):
-        search("x")
-
-
-async def test_an_index_may_be_given_as_text(index: Path) -> None:
-    text = await web_search(provider="offline", index=str(index)).invoke({"query": "mules"})
-    assert str(text).startswith("provider: offline\n[1] ")
-
-
-@pytest.mark.parametrize("line", ['{"title": "a"}', "[1]", "{"])
-def test_a_broken_index_is_named_with_its_line(index: Path, line: str) -> None:
-    index.write_text(f'{{"title": "a", "url": "b", "text": "c"}}\n{line}\n')
-    with pytest.raises(ToolError, match=r"web\.jsonl, line 2: not a JSON object with"):
-        anyio.run(web_search(provider="offline", index=index).invoke, {"query": "x"})
-
-
-def test_the_declaration_is_the_one_the_model_knows() -> None:
-    for tool in (web_search(), web_search(provider="offline")):
-        assert tool.declaration == {
-            "type": "function",
-            "function": {
-                "name": "web_search",
-                "description": "Search the web.",
-                "parameters": {
-                    "type": "object",
-                    "properties": {"query": {"type": "string", "description": "What to look for."}},
-                    "required": ["query"],
-                },
-            },
-        }
-
-
-def test_settings_that_cannot_work_are_refused() -> None:
-    with pytest.raises(ToolDefinitionError, match="unknown provider 'google'"):
-        web_search(provider="google")  # type: ignore[arg-type]
-    with pytest.raises(ToolDefinitionError, match="count is 0"):
-        web_search(count=0)
