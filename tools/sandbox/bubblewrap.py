@@ -67,7 +67,7 @@ class Bubblewrap:
         if program is None:
             raise SandboxUnavailable("bwrap is not installed; run apt-get install bubblewrap")
         interpreter = await anyio.to_thread.run_sync(find_interpreter, python or sys.executable)
-        uid = _session_uid() if os.geteuid() == 0 else None
+        uid = session_uid() if os.geteuid() == 0 else None
         mounts = [
             (WORKSPACE, f"size={limits.workspace},nr_inodes={limits.inodes},mode=1777"),
             ("/tmp", f"size={limits.tmp},nr_inodes={limits.inodes},mode=1777"),  # noqa: S108 - inside
@@ -150,7 +150,12 @@ def _below(path: str, folder: str) -> bool:
     return PurePosixPath(path).is_relative_to(folder)
 
 
-def _session_uid() -> int:
+def session_uid() -> int:
+    """Choose a user id for a session, when the server is root.
+
+    Returns:
+        An id that nobody else has.
+    """
     with open("/proc/self/uid_map") as file:
         ranges = [line.split() for line in file]
     mapped = max(int(start) + int(count) for start, _, count in ranges)

@@ -130,7 +130,9 @@ class Running:
             self.kill("channel")
         with anyio.move_on_after(_DRAIN):
             if self.killed_for is not None:
-                await anyio.to_thread.run_sync(self.launched.process.wait, abandon_on_cancel=True)
+                code = await anyio.to_thread.run_sync(self.launched.process.wait, abandon_on_cancel=True)
+                if self.killed_for == "exit":
+                    self.killed_for = self.launched.statuses.get(code, "exit")
             for kept in self._outputs:  # the nonce, or the end
                 await kept.wait()
         return finish(
@@ -188,7 +190,8 @@ class Running:
             case "memory":
                 return f"killed: its processes used more than {self._limits.memory >> 20} MiB of memory together"
             case "disk":
-                return f"killed: it made more than {self._limits.inodes} files and folders"
+                most = f"{self._limits.workspace >> 20} MiB, or {self._limits.inodes} files and folders"
+                return f"killed: what it wrote is more than {most}"
             case "exit":
                 return f"its process ended ({_status(self.launched.process.poll())})"
             case _:

@@ -119,9 +119,45 @@ _ONLY_ITSELF = {  # the first argument is a process; 0 is the caller
     "sched_setscheduler": (144, 119),
     "sched_setattr": (314, 274),
 }
+# Without namespaces: what lets a process out of its group, tells it of others' files, or outlives it.
+_SHARED_WITH_HOST = {
+    "setsid": (112, 157),
+    "setpgid": (109, 154),
+    "socket": (41, 198),
+    "inotify_init": (253, None),
+    "inotify_init1": (294, 26),
+    "mq_open": (240, 180),
+    "mq_unlink": (241, 181),
+    "ioprio_set": (251, 30),
+}
+# What else the user who owns the host's files may do to them, and Landlock does not know.
+_OWNERS_RIGHTS = {
+    "chmod": (90, None),
+    "fchmod": (91, 52),
+    "fchmodat": (268, 53),
+    "fchmodat2": (452, 452),
+    "chown": (92, None),
+    "lchown": (94, None),
+    "fchown": (93, 55),
+    "fchownat": (260, 54),
+    "utime": (132, None),
+    "utimes": (235, None),
+    "futimesat": (261, None),
+    "utimensat": (280, 88),
+    "setxattr": (188, 5),
+    "lsetxattr": (189, 6),
+    "fsetxattr": (190, 7),
+    "setxattrat": (463, 463),
+    "removexattr": (197, 14),
+    "lremovexattr": (198, 15),
+    "fremovexattr": (199, 16),
+    "removexattrat": (466, 466),
+    "file_setattr": (469, 469),
+}
 _SETPRIORITY, _CLONE, _IOCTL = (141, 140), (56, 220), (16, 29)
 _SOCKET, _SOCKETPAIR = (41, 198), (53, 199)
-_SETSID, _SETPGID = (112, 157), (109, 154)
+_PRCTL = (157, 167)
+_SET_DUMPABLE, _NOT_STREAMS = 4, 2  # bit 1 is in SOCK_DGRAM and SOCK_RAW, not in SOCK_STREAM and SOCK_SEQPACKET
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +171,7 @@ class _Machine:
 _MACHINES = {"x86_64": _Machine(0xC000003E, 0, True), "aarch64": _Machine(0xC00000B7, 1, False)}
 
 
-def build_filter(machine: str | None = None, *, namespaces: bool = True) -> bytes:
+def build_filter(machine: str | None = None, *, namespaces: bool = True, own_user: bool = True) -> bytes:
     """The deny list as a program for PR_SET_SECCOMP.
 
     Anything but the machine's own system calls ends the process. Arguments are compared by their lower 32 bits,
@@ -144,7 +180,9 @@ def build_filter(machine: str | None = None, *, namespaces: bool = True) -> byte
     Args:
         machine: As `platform.machine` says it; None for this one.
         namespaces: Whether the process has its own network and process namespaces. Without them it may make no
-            socket but pairs, and may not leave its process group.
+            socket but pairs of streams, may not leave its process group, and may not hide from a watcher.
+        own_user: Whether its user owns nothing on the machine. Otherwise it may not change a file's mode, owner,
+            times and attributes.
 
     Returns:
         struct sock_filter entries of 8 bytes each.
@@ -165,7 +203,8 @@ def build_filter(machine: str | None = None, *, namespaces: bool = True) -> byte
     program = [_op(_LOAD, _ARCH), _op(_JUMP_EQUAL, known.arch, 1, 0), _op(_RETURN, _KILL_PROCESS), _op(_LOAD, _NUMBER)]
     if known.x32:
         program += [_op(_JUMP_AT_LEAST, _X32_BIT, 0, 1), _op(_RETURN, _KILL_PROCESS)]
-    refused = [*_REFUSED.values(), *([] if namespaces else [_SETSID, _SETPGID, _SOCKET])]
+    refused = [*_REFUSED.values(), *([] if namespaces else _SHARED_WITH_HOST.values())]
+    refused += [] if own_user else _OWNERS_RIGHTS.values()
     for numbers, error in [*((entry, _EPERM) for entry in refused), *((entry, _ENOSYS) for entry in _MISSING.values())]:
         if (number := numbers[known.column]) is not None:
             program += [_op(_JUMP_EQUAL, number, 0, 1), _op(_RETURN, _ERRNO | error)]
@@ -182,6 +221,9 @@ def _argument_rules(namespaces: bool) -> list[tuple[tuple[int, int], list[bytes]
     rules.append((_CLONE, [_argument(0), _op(_JUMP_ANY_BIT, _CLONE_NEW, 0, 1), _op(_RETURN, _ERRNO | _EPERM)]))
     rules.append((_IOCTL, _if_equal(1, _TIOCSTI) + _if_equal(1, _TIOCLINUX)))
     rules += [(numbers, _unless(0, _AF_UNIX)) for numbers in ([_SOCKET] if namespaces else []) + [_SOCKETPAIR]]
+    if not namespaces:
+        rules[-1][1].extend([_argument(1), _op(_JUMP_ANY_BIT, _NOT_STREAMS, 0, 1), _op(_RETURN, _ERRNO | _EPERM)])
+        rules.append((_PRCTL, _if_equal(0, _SET_DUMPABLE)))
     return rules
 
 

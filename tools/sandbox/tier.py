@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import anyio.to_thread
 
+from arriero.tools.sandbox.execution import Reason
 from arriero.tools.sandbox.limits import Limits
 
 _HERE = Path(__file__).resolve().parent
@@ -46,6 +47,7 @@ class Launched:
         stderr: Likewise its standard error.
         depth: Processes between the outermost and the worker itself, the outermost included.
         counted: Folders, as the worker sees them, whose files are to be counted.
+        statuses: Exit statuses of the outermost process that tell why it ended the session.
         scratch: A host folder that goes with the worker, for tiers that have no file system of their own.
     """
 
@@ -55,6 +57,7 @@ class Launched:
     stderr: int
     depth: int = 0
     counted: tuple[str, ...] = ()
+    statuses: Mapping[int, Reason] = field(default_factory=dict)
     scratch: Path | None = None
 
     @property

@@ -44,7 +44,12 @@ def _confine(mounts, uid, seccomp, limits):  # type: ignore[no-untyped-def]
         last = int(file.read())
     prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
     for capability in range(last + 1):
-        prctl(_PR_CAPBSET_DROP, capability)
+        try:
+            prctl(_PR_CAPBSET_DROP, capability)
+        except PermissionError:
+            if mounts:  # with namespaces it has the right to; an ordinary user has not, nor any capability
+                raise
+            break
     if uid is not None:
         os.setgroups([])
         os.setresgid(uid, uid, uid)
