@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx2  # noqa: F401 - no deadline of a test should count its import
 import pytest
 import trustme
 from anyio.abc import SocketAttribute, SocketStream
@@ -61,7 +62,7 @@ async def serving(*behaviours: Behave, tls: ssl.SSLContext | None = None) -> Asy
         except (anyio.BrokenResourceError, anyio.EndOfStream, anyio.ClosedResourceError, ssl.SSLError):
             pass
 
-    async with anyio.create_task_group() as group, listener:
+    async with listener, anyio.create_task_group() as group:
         group.start_soon(listener.serve, treat)
         yield server
         group.cancel_scope.cancel()
@@ -111,8 +112,8 @@ HTML = "Content-Type: text/html\r\n"
 FAULTS: dict[str, tuple[Behave, str, str, int]] = {
     "closed without an answer": (closes, "unreachable", "broke off its answer", 2),
     "reset": (resets, "unreachable", "the connection broke|broke off", 2),
-    "silent": (hangs, "timeout", r"did not answer within 0\.3 s", 2),
-    "a byte now and then": (trickles, "timeout", r"did not answer within 0\.3 s", 2),
+    "silent": (hangs, "timeout", r"did not answer within 0\.5 s", 2),
+    "a byte now and then": (trickles, "timeout", r"did not answer within 0\.5 s", 2),
     "no HTTP": (says(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"), "unreachable", "did not speak HTTP", 2),
     "a head without end": (says(b"HTTP/1.1 200 X\r\nA: " + b"x" * 300_000), "unreachable", "did not speak HTTP", 2),
     "a head with a NUL": (says(b"HTTP/1.1 200 X\r\nA\0: b\r\n\r\n"), "unreachable", "did not speak HTTP", 2),
@@ -149,7 +150,7 @@ FAULTS: dict[str, tuple[Behave, str, str, int]] = {
 async def test_a_fault_is_an_error_that_says_who_and_why(fault: str) -> None:
     behave, reason, text, asked = FAULTS[fault]
     async with serving(behave) as server:
-        search = WebSearch([Brave(KEY, server.address, rate=None)], attempt_timeout=0.3, retries=1, backoff=0.01).search
+        search = WebSearch([Brave(KEY, server.address, rate=None)], attempt_timeout=0.5, retries=1, backoff=0.01).search
         started = time.monotonic()
         with pytest.raises(SearchError, match=f"^brave: .*({text})") as caught:
             await search("mules")
@@ -163,7 +164,7 @@ async def test_a_fault_is_an_error_that_says_who_and_why(fault: str) -> None:
 @pytest.mark.parametrize("fault", [closes, resets, hangs, sends(b"", status=500), sends(ANSWER[:9], length=99)])
 async def test_an_answer_after_a_fault_is_taken(fault: Behave) -> None:
     async with serving(fault, sends(ANSWER)) as server:
-        searcher = WebSearch([Brave(KEY, server.address, rate=None)], attempt_timeout=0.3, backoff=0.01)
+        searcher = WebSearch([Brave(KEY, server.address, rate=None)], attempt_timeout=0.5, backoff=0.01)
         assert [hit.title for hit in (await searcher.search("mules")).hits] == ["Mules"]
 
 
@@ -252,18 +253,13 @@ async def test_only_trusted_certificates_are_accepted(tmp_path: Path) -> None:
     async with serving(sends(ANSWER), tls=context) as server:
         address = server.address.replace("http:", "https:")
         assert len((await WebSearch([Brave(KEY, address, ca_file=ca_file)]).search("mules")).hits) == 1
-        with pytest.raises(SearchError, match="certificate of 127.0.0.1 is not trusted; set ca_file"):
+        with pytest.raises(SearchError, match=r"certificate of 127\.0\.0\.1 is not trusted; set ca_file"):
             await WebSearch([Brave(KEY, address)], retries=0).search("mules")
         named = address.replace("127.0.0.1", "localhost")  # trusted, but for another name
         with pytest.raises(SearchError, match="certificate of localhost is not trusted"):
             await WebSearch([Brave(KEY, named, ca_file=ca_file)], retries=0).search("mules")
         assert len(server.heads) == 1
     async with serving(hangs) as plain:
-        with pytest.raises(SearchError, match="did not answer within|no TLS connection"):
-            address = plain.address.replace("http:", "https:")
-            await WebSearch([Brave(KEY, address)], retries=0, attempt_timeout=0.3).search("mules")
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
+        address = plain.address.replace("http:", "https:")
+        with pytest.raises(SearchError, match=r"did not answer within 0\.5 s"):
+            await WebSearch([Brave(KEY, address)], retries=0, attempt_timeout=0.5).search("mules")

@@ -275,8 +275,3 @@ def test_a_search_serves_one_loop_after_another() -> None:
     search = WebSearch([Given([hit()], rate=100)]).search
     for query in ("a", "b", "a"):
         assert anyio.run(search, query).hits
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
