@@ -9,8 +9,19 @@ from arriero.tools.artifacts import (
     ToolOutput,
     UnknownArtifact,
 )
+from arriero.tools.cache import Cache
 from arriero.tools.context import Progress, ToolContext
-from arriero.tools.errors import ToolArgumentError, ToolDefinitionError, ToolError, ToolTimeout
+from arriero.tools.errors import ToolArgumentError, ToolDefinitionError, ToolError, ToolTimeout, ToolUnavailable
+from arriero.tools.events import (
+    ToolCallApproved,
+    ToolCallDenied,
+    ToolCallFinished,
+    ToolCallProgressed,
+    ToolCallRetried,
+    ToolCallStarted,
+    ToolEvent,
+)
+from arriero.tools.group import ToolGroup
 from arriero.tools.interpreter import code_interpreter
 from arriero.tools.knowledge import knowledge_search
 from arriero.tools.registry import Registry, ToolResult
@@ -21,6 +32,7 @@ __all__ = [
     "Artifact",
     "Artifacts",
     "Attachment",
+    "Cache",
     "FolderArtifacts",
     "FunctionTool",
     "MemoryArtifacts",
@@ -28,12 +40,21 @@ __all__ = [
     "Registry",
     "Tool",
     "ToolArgumentError",
+    "ToolCallApproved",
+    "ToolCallDenied",
+    "ToolCallFinished",
+    "ToolCallProgressed",
+    "ToolCallRetried",
+    "ToolCallStarted",
     "ToolContext",
     "ToolDefinitionError",
     "ToolError",
+    "ToolEvent",
+    "ToolGroup",
     "ToolOutput",
     "ToolResult",
     "ToolTimeout",
+    "ToolUnavailable",
     "UnknownArtifact",
     "code_interpreter",
     "knowledge_search",

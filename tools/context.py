@@ -22,8 +22,25 @@ class Progress:
     total: float | None = None
 
 
-def _unheard(progress: Progress) -> None:
+@dataclass(frozen=True, slots=True)
+class ThreadLeft:
+    """The call was given up, and its thread runs on: Python cannot stop it."""
+
+
+def _unheard(said: Progress | ThreadLeft) -> None:
     """Nobody listens."""
+
+
+def estimate_tokens(text: str) -> int:
+    """Tokens of a text, estimated where no tokenizer is at hand: a third of its UTF-8 bytes, rounded up.
+
+    English prose has four bytes to a token of Llama 3, code and other languages have fewer.
+
+    Example:
+        >>> estimate_tokens("hay for ten mules")
+        6
+    """
+    return -(-len(text.encode("utf-8", "replace")) // 3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +54,7 @@ class ToolContext:
         deadline: When the call is given up, on the clock of `anyio.current_time()`.
         idempotency_key: Names the call to other services: the same for every attempt, another for every other call.
         question: What an approver is asked in the middle of a call; empty when it is asked about the call itself.
+        count_tokens: Tokens of a text, by the model's tokenizer where there is one, else estimated.
         report: Hears the progress.
         ask: Asks a person; None when nobody can answer.
 
@@ -57,7 +75,8 @@ class ToolContext:
     deadline: float = math.inf
     idempotency_key: str = ""
     question: str = ""
-    report: Callable[[Progress], None] = field(default=_unheard, repr=False, compare=False)
+    count_tokens: Callable[[str], int] = field(default=estimate_tokens, repr=False, compare=False)
+    report: Callable[[Progress | ThreadLeft], None] = field(default=_unheard, repr=False, compare=False)
     ask: Callable[[str], Awaitable[bool]] | None = field(default=None, repr=False, compare=False)
 
     def progress(self, message: str = "", done: float | None = None, total: float | None = None) -> None:

@@ -1,5 +1,6 @@
 """What a docstring says about a function and its parameters."""
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +26,11 @@ def read_docstring(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
         >>> read_docstring(double)
         ('Double a number.', {'number': 'The number to double.'})
     """
+    function = original(function)
     text = inspect.getdoc(function)
+    method = type(function).__call__
+    if inspect.isfunction(method):  # an object that can be called: its class tells less than the method
+        text = inspect.getdoc(method) or text
     if not text:
         return "", {}
     import griffe
@@ -44,6 +49,13 @@ def read_docstring(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
         elif isinstance(section, griffe.DocstringSectionParameters | griffe.DocstringSectionOtherParameters):
             parameters |= {entry.name: _one_line(entry.description) for entry in section.value}
     return summary, parameters
+
+
+def original(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function inside of partials, whose name, types and docstring tell what they do."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function
 
 
 def _one_line(text: str) -> str:

@@ -20,6 +20,16 @@ class ToolError(ArrieroError):
     """
 
 
+class ToolUnavailable(ToolError):
+    """A tool cannot do its work now; the same call may work later. It is retried where the tool has retries.
+
+    Example:
+        >>> raise ToolUnavailable("the bank does not answer")
+        Traceback (most recent call last):
+        arriero.tools.errors.ToolUnavailable: the bank does not answer
+    """
+
+
 class ToolArgumentError(ToolError):
     """The arguments of a call do not fit the tool's parameters."""
 

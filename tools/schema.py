@@ -1,19 +1,25 @@
 """Parameters of a Python function as JSON schema, and the check of a call's arguments against them."""
 
+import functools
 import inspect
 import json
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
+from arriero.tools.arguments import check_bounds, closest, shown
 from arriero.tools.context import ToolContext
+from arriero.tools.docstrings import original
 from arriero.tools.errors import ToolArgumentError, ToolDefinitionError
+from arriero.tools.values import shorten
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
 
 _SHOWN_PROBLEMS = 5
+_SHOWN_CHARS = 200
+_STARRED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _KEY_ORDER = (
     "type",
     "description",
@@ -45,9 +51,29 @@ class Parameter:
         return self.default is inspect.Parameter.empty
 
 
-def read_parameters(
-    function: Callable[..., object], tool: str, descriptions: Mapping[str, str]
-) -> tuple[bool, tuple[Parameter, ...]]:
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """The parameters of a function.
+
+    Args:
+        takes_context: Whether the first one takes the call's context; it is not among the described.
+        described: Those that a model fills in, in order.
+    """
+
+    takes_context: bool
+    described: tuple[Parameter, ...]
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The JSON schema of a call's arguments."""
+        return {
+            "type": "object",
+            "properties": {parameter.name: dict(parameter.schema) for parameter in self.described},
+            "required": [parameter.name for parameter in self.described if parameter.required],
+        }
+
+
+def read_parameters(function: Callable[..., object], tool: str, descriptions: Mapping[str, str]) -> Parameters:
     """Describe every parameter of a function.
 
     Args:
@@ -56,45 +82,38 @@ def read_parameters(
         descriptions: What the docstring says about each parameter.
 
     Returns:
-        Whether the first parameter takes the call's context, and the other parameters, in order.
+        Its parameters, without those that a partial has filled in by name.
 
     Raises:
         ToolDefinitionError: A parameter has no type, or one that JSON cannot carry.
     """
-    found = list(inspect.signature(function).parameters.values())
-    takes_context = bool(found) and _is_context(function, tool, found[0])
-    described = tuple(
-        _read_parameter(function, tool, parameter, descriptions.get(parameter.name, ""))
-        for parameter in found[takes_context:]
-    )
-    return takes_context, described
+    filled = function.keywords if isinstance(function, functools.partial) else {}
+    found = [entry for entry in inspect.signature(function).parameters.values() if entry.name not in filled]
+    takes_context = bool(found) and _takes_context(function, tool, found[0], first=True)
+    described = []
+    for parameter in found[takes_context:]:
+        _takes_context(function, tool, parameter, first=False)
+        described.append(_read_parameter(function, tool, parameter, descriptions.get(parameter.name, "")))
+    return Parameters(takes_context, tuple(described))
 
 
-def _is_context(function: Callable[..., object], tool: str, parameter: inspect.Parameter) -> bool:
-    if parameter.kind not in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD):
+def _takes_context(function: Callable[..., object], tool: str, parameter: inspect.Parameter, *, first: bool) -> bool:
+    where = _where(tool, parameter)
+    if parameter.annotation is inspect.Parameter.empty or parameter.kind in _STARRED:
         return False
-    if parameter.annotation is inspect.Parameter.empty:
+    annotation = _evaluated(function, parameter, where)
+    if annotation is not ToolContext and ToolContext not in get_args(annotation):
         return False
-    return _evaluated(function, parameter, f"tool {tool!r}, parameter {parameter.name!r}") is ToolContext
+    if first and annotation is ToolContext and parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+        return True
+    raise ToolDefinitionError(f"{where}: a ToolContext must be the first parameter, alone and by position")
 
 
-def object_schema(parameters: tuple[Parameter, ...]) -> dict[str, Any]:
-    """The JSON schema of a call's arguments."""
-    return {
-        "type": "object",
-        "properties": {parameter.name: dict(parameter.schema) for parameter in parameters},
-        "required": [parameter.name for parameter in parameters if parameter.required],
-    }
-
-
-def check_arguments(
-    parameters: tuple[Parameter, ...], tool: str, arguments: Mapping[str, Any]
-) -> tuple[list[Any], dict[str, Any]]:
+def check_arguments(parameters: Parameters, arguments: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
     """Turn the arguments of a call into Python values.
 
     Args:
         parameters: The function's parameters.
-        tool: Name of the tool, for the error's text.
         arguments: The arguments as the model wrote them.
 
     Returns:
@@ -103,36 +122,63 @@ def check_arguments(
     Raises:
         ToolArgumentError: An argument is missing, unknown or does not fit its type.
     """
+    values = _values(parameters, check_bounds(arguments))
+    positional = [values[parameter.name] for parameter in parameters.described if parameter.positional_only]
+    keyword = {parameter.name: values[parameter.name] for parameter in parameters.described[len(positional) :]}
+    return positional, keyword
+
+
+def canonical(parameters: Parameters, arguments: Mapping[str, Any]) -> str:
+    """The valid arguments of a call as text, the same for all ways to write the same values.
+
+    Args:
+        parameters: The function's parameters.
+        arguments: The arguments as the model wrote them.
+
+    Returns:
+        JSON with all parameters, defaults included.
+
+    Raises:
+        ToolArgumentError: As for `check_arguments`.
+    """
+    values = _values(parameters, check_bounds(arguments))
+    plain = {
+        parameter.name: _default(parameter.adapter, values[parameter.name]).get("default")
+        for parameter in parameters.described
+    }
+    return json.dumps(plain, sort_keys=True)
+
+
+def _values(parameters: Parameters, arguments: Mapping[str, Any]) -> dict[str, Any]:
     from pydantic import ValidationError
 
-    positional: list[Any] = []
-    keyword: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     problems: list[str] = []
-    for parameter in parameters:
-        value = parameter.default
+    for parameter in parameters.described:
+        values[parameter.name] = parameter.default
         if parameter.name in arguments:
             try:
-                value = parameter.adapter.validate_python(arguments[parameter.name])
+                values[parameter.name] = parameter.adapter.validate_python(arguments[parameter.name])
             except ValidationError as error:
                 problems += _problems(parameter.name, error)
         elif parameter.required:
             problems.append(f"argument '{parameter.name}': missing")
-        if parameter.positional_only:
-            positional.append(value)
-        else:
-            keyword[parameter.name] = value
-    names = [parameter.name for parameter in parameters]
-    takes = f"takes only {', '.join(names)}" if names else "takes no arguments"
-    problems += [f"argument '{name}': unknown; {tool} {takes}" for name in arguments if name not in names]
+    if not values.keys() >= arguments.keys():
+        problems += _unknown([name for name in arguments if name not in values], list(values))
     if problems:
         raise ToolArgumentError("; ".join(problems[:_SHOWN_PROBLEMS]))
-    return positional, keyword
+    return values
+
+
+def _unknown(names: list[str], known: list[str]) -> list[str]:
+    takes = f"the arguments are {', '.join(known)}" if known else "there are no arguments"
+    return [f"argument '{shown(name)}': unknown; {closest(name, known) or takes}" for name in names[:_SHOWN_PROBLEMS]]
 
 
 def _problems(name: str, error: "ValidationError") -> list[str]:
     return [
-        f"argument '{'.'.join([name, *map(str, problem['loc'])])}': {problem['msg']}"
-        for problem in error.errors(include_url=False, include_context=False, include_input=False)
+        f"argument '{shown('.'.join([name, *map(str, problem['loc'])]))}': {shorten(problem['msg'], _SHOWN_CHARS)}"
+        for problem in error.errors(include_url=False, include_context=False, include_input=False)[:_SHOWN_PROBLEMS]
     ]
 
 
@@ -143,10 +189,12 @@ def _read_parameter(
     from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
     from pydantic.fields import FieldInfo
 
-    where = f"tool {tool!r}, parameter {parameter.name!r}"
-    if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+    where = _where(tool, parameter)
+    if parameter.kind in _STARRED:
         raise ToolDefinitionError(f"{where}: * and ** parameters cannot be described; name each parameter")
     if parameter.annotation is inspect.Parameter.empty:
+        if parameter.name in ("self", "cls"):
+            raise ToolDefinitionError(f"{where}: this is a method of no object; make the tool of the bound method")
         raise ToolDefinitionError(f"{where}: has no type; annotate it, for example `{parameter.name}: str`")
     if isinstance(parameter.default, FieldInfo):
         raise ToolDefinitionError(f"{where}: put Field() into Annotated[...], so that the default stays a plain value")
@@ -176,9 +224,13 @@ def _read_parameter(
     return Parameter(parameter.name, adapter, _ordered(schema), parameter.default, positional_only)
 
 
+def _where(tool: str, parameter: inspect.Parameter) -> str:
+    return f"tool {tool!r}, parameter {parameter.name!r}"
+
+
 def _evaluated(function: Callable[..., object], parameter: inspect.Parameter, where: str) -> Any:
     """The annotation as a type, when it was written as text or under `from __future__ import annotations`."""
-    inner: Any = inspect.unwrap(getattr(function, "func", function))
+    inner: Any = inspect.unwrap(original(function))
     namespace = getattr(inner, "__globals__", None) or getattr(type(inner).__call__, "__globals__", {})
     holder = types.SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
     try:

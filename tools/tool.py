@@ -1,21 +1,21 @@
 """A function that a model can call."""
 
-import inspect
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
 
 import anyio
-import anyio.to_thread
 
 from arriero.prompts.messages import JSON
+from arriero.tools.cache import Cache
 from arriero.tools.context import ToolContext
-from arriero.tools.docstrings import read_docstring
+from arriero.tools.docstrings import original, read_docstring
 from arriero.tools.errors import ToolDefinitionError, ToolTimeout
-from arriero.tools.schema import check_arguments, object_schema, read_parameters
-from arriero.tools.values import to_json
+from arriero.tools.functions import handler_of
+from arriero.tools.schema import canonical, read_parameters
+from arriero.tools.values import to_output
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,36 +32,64 @@ class Tool:
         description: What the model reads about it.
         parameters: JSON schema of the arguments object.
         handler: Takes the arguments as the model wrote them and the call's context, and gives the value.
-        timeout: Seconds after which a call is given up.
+        check: Checks the arguments before anything else is done, and gives them as text: the same for all ways to
+            write the same values. None leaves the check to the handler.
+        timeout: Seconds after which an attempt is given up. Waiting for a person is not counted.
+        retries: How many more attempts follow one that failed; only for a tool that is pure or idempotent. A
+            `ToolError` that is no `ToolUnavailable` is an answer, and is not retried.
         pure: The same arguments give the same value, and nothing else happens.
         idempotent: Calling it again after an unfinished call does no harm.
-        sensitive: A person should approve each call.
+        sensitive: A person must approve each call.
+        max_result_tokens: Most tokens of a result; None for the registry's number.
+        concurrency: Most calls of it at once in one registry; None for the registry's number.
+        cache: For how long results are kept; only for a pure tool. None keeps none.
+        group: Name of the group that it belongs to.
         builtin: Name under which the Llama format itself knows the tool, where it does; it is not declared then.
         source: Where the text in its results comes from, where it is somebody else's.
         close: Releases what the tool holds.
+
+    Raises:
+        ToolDefinitionError: The name cannot be written, a number is not in its range, or two options contradict.
     """
 
     name: str
     description: str
     parameters: Mapping[str, Any]
     handler: Callable[[Mapping[str, Any], ToolContext], Awaitable[object]]
+    check: Callable[[Mapping[str, Any]], str] | None = None
     timeout: float = 30.0
+    retries: int = 0
     pure: bool = False
     idempotent: bool = False
     sensitive: bool = False
+    max_result_tokens: int | None = None
+    concurrency: int | None = None
+    cache: Cache | None = None
+    group: str | None = None
     builtin: str | None = None
     source: str | None = None
     close: Callable[[], Awaitable[None]] | None = None
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
             raise ToolDefinitionError(
                 f"tool name {self.name!r}: use 1 to 64 letters, digits, '_' and '-'; give one with @tool(name=...)"
             )
         if not isinstance(self.timeout, int | float) or not self.timeout > 0:
-            raise ToolDefinitionError(
-                f"tool {self.name!r}: timeout is {self.timeout!r}; use a number of seconds above 0"
-            )
+            raise self._wrong(f"timeout is {self.timeout!r}; use a number of seconds above 0")
+        if not isinstance(self.retries, int) or self.retries < 0:
+            raise self._wrong(f"retries is {self.retries!r}; use 0 or more")
+        if self.retries and not (self.pure or self.idempotent):
+            raise self._wrong("a call is retried only where that does no harm; declare it idempotent=True or pure=True")
+        if self.cache and not self.pure:
+            raise self._wrong("only what a pure tool gives is good for the next call; declare it pure=True")
+        for option in ("max_result_tokens", "concurrency"):
+            value = getattr(self, option)
+            if value is not None and not (isinstance(value, int) and value > 0):
+                raise self._wrong(f"{option} is {value!r}; use 1 or more")
+
+    def _wrong(self, problem: str) -> ToolDefinitionError:
+        return ToolDefinitionError(f"tool {self.name!r}: {problem}")
 
     @property
     def declaration(self) -> dict[str, Any]:
@@ -69,8 +97,30 @@ class Tool:
         function = {"name": self.name, "description": self.description, "parameters": dict(self.parameters)}
         return {"type": "function", "function": function}
 
+    def renamed(self, name: str) -> Self:
+        """The same tool under another name.
+
+        Args:
+            name: The name.
+
+        Returns:
+            The tool.
+
+        Raises:
+            ToolDefinitionError: The name cannot be written.
+
+        Example:
+            >>> @tool
+            ... def read(path: str) -> str:
+            ...     '''Read a file.'''
+            ...     return ""
+            >>> read.renamed("notes_read").name
+            'notes_read'
+        """
+        return replace(self, name=name)
+
     async def invoke(self, arguments: Mapping[str, Any], context: ToolContext | None = None) -> JSON:
-        """Run the tool.
+        """Run the tool once: no approval, no retries, no cache, and files are not kept.
 
         Args:
             arguments: Values by parameter name, as a model writes them.
@@ -85,7 +135,7 @@ class Tool:
             ToolError: The tool said that it cannot do its work, or its value is none that JSON can carry.
         """
         with anyio.move_on_after(self.timeout):
-            return to_json(await self.handler(arguments, context or ToolContext()))
+            return to_output(await self.handler(arguments, context or ToolContext())).content
         raise ToolTimeout(f"{self.name} took longer than {self.timeout:g} s and was stopped")
 
     async def aclose(self) -> None:
@@ -115,9 +165,14 @@ def describe(
     *,
     name: str | None = None,
     timeout: float = 30.0,
+    retries: int = 0,
     pure: bool = False,
     idempotent: bool = False,
     sensitive: bool = False,
+    max_result_tokens: int | None = None,
+    concurrency: int | None = None,
+    cache: Cache | None = None,
+    group: str | None = None,
     builtin: str | None = None,
     source: str | None = None,
     close: Callable[[], Awaitable[None]] | None = None,
@@ -125,12 +180,17 @@ def describe(
     """Make a tool of a function, its types and its docstring; `tool` is the same as a decorator.
 
     Args:
-        function: Sync (run in a worker thread) or async.
+        function: Sync (run in a thread) or async, a generator or not; see `tool`.
         name: Another name than the function's.
         timeout: See `Tool`.
+        retries: See `Tool`.
         pure: See `Tool`.
         idempotent: See `Tool`.
         sensitive: See `Tool`.
+        max_result_tokens: See `Tool`.
+        concurrency: See `Tool`.
+        cache: See `Tool`.
+        group: See `Tool`.
         builtin: See `Tool`.
         source: See `Tool`.
         close: See `Tool`.
@@ -139,32 +199,29 @@ def describe(
         The tool.
 
     Raises:
-        ToolDefinitionError: A parameter's type cannot be described, or the name is not usable.
+        ToolDefinitionError: A parameter's type cannot be described, the name is not usable, or options contradict.
     """
     if not callable(function):
         raise ToolDefinitionError(f"{function!r} is not a function: put @tool on a function")
-    name = name or getattr(function, "__name__", "") or type(function).__name__
+    named = original(function)
+    name = name or getattr(named, "__name__", "") or type(named).__name__
     summary, descriptions = read_docstring(function)
-    takes_context, parameters = read_parameters(function, name, descriptions)
-    is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
-
-    async def handler(arguments: Mapping[str, Any], context: ToolContext) -> object:
-        positional, keyword = check_arguments(parameters, name, arguments)
-        if takes_context:
-            positional.insert(0, context)
-        call = partial(function, *positional, **keyword)
-        result = call() if is_async else await anyio.to_thread.run_sync(call, abandon_on_cancel=True)
-        return await result if inspect.isawaitable(result) else result
-
+    parameters = read_parameters(function, name, descriptions)
     return FunctionTool(
         name=name,
         description=summary,
-        parameters=object_schema(parameters),
-        handler=handler,
+        parameters=parameters.schema,
+        handler=handler_of(function, name, parameters),
+        check=partial(canonical, parameters),
         timeout=timeout,
+        retries=retries,
         pure=pure,
         idempotent=idempotent,
         sensitive=sensitive,
+        max_result_tokens=max_result_tokens,
+        concurrency=concurrency,
+        cache=cache,
+        group=group,
         builtin=builtin,
         source=source,
         close=close,
@@ -179,39 +236,43 @@ def tool(
     *,
     name: str | None = None,
     timeout: float = 30.0,
+    retries: int = 0,
     pure: bool = False,
     idempotent: bool = False,
     sensitive: bool = False,
+    max_result_tokens: int | None = None,
+    concurrency: int | None = None,
+    cache: Cache | None = None,
+    group: str | None = None,
+    builtin: str | None = None,
 ) -> Callable[[Callable[P, R]], FunctionTool[P, R]]: ...
-def tool(
-    function: Callable[..., Any] | None = None,
-    /,
-    *,
-    name: str | None = None,
-    timeout: float = 30.0,
-    pure: bool = False,
-    idempotent: bool = False,
-    sensitive: bool = False,
-) -> Any:
+def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Let a model call this function.
 
     The description comes from the docstring (Google, NumPy or reST), the parameters' JSON schema from the types.
-    The object still calls as the function. A sync function runs in a worker thread; when it outlasts its timeout
-    the turn goes on without it, but Python cannot stop the thread, so give such functions deadlines of their own.
+    The object still calls as the function. A first parameter of type `ToolContext` is given the call's context.
+
+    An async function is cancelled when it outlasts its timeout. A sync function runs in a thread; when it outlasts
+    its timeout the turn goes on without it, but Python cannot stop the thread, so give such functions deadlines of
+    their own.
+
+    A generator, sync or async, tells of its progress: each `Progress` or text that it yields is reported. Its result
+    is what it returns, else the last value yielded that is no `Progress`.
+
+    A value may be anything that JSON can carry, a pydantic model, a dataclass, bytes, a picture, an `Attachment`,
+    or a `ToolOutput` with text and files.
 
     Args:
         function: The function, when used without parentheses.
-        name: Another name than the function's.
-        timeout: Seconds after which a call is given up.
-        pure: The same arguments give the same value, and nothing else happens.
-        idempotent: Calling it again after an unfinished call does no harm.
-        sensitive: A person should approve each call.
+        **options: See `Tool`: name, timeout, retries, pure, idempotent, sensitive, max_result_tokens, concurrency,
+            cache, group, builtin.
 
     Returns:
         The tool, or a decorator that makes it.
 
     Raises:
-        ToolDefinitionError: A parameter has no type or one that cannot be described; the message names both.
+        ToolDefinitionError: A parameter has no type or one that cannot be described; the message names both. Or
+            two options contradict.
 
     Example:
         >>> @tool
@@ -229,6 +290,4 @@ def tool(
         >>> anyio.run(double.invoke, {"number": "4"})
         '8.0'
     """
-    if function is None:
-        return partial(describe, name=name, timeout=timeout, pure=pure, idempotent=idempotent, sensitive=sensitive)
-    return describe(function)
+    return partial(describe, **options) if function is None else describe(function, **options)

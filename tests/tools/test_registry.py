@@ -28,7 +28,7 @@ def failing(how: str) -> object:
         case "silent":
             raise KeyError
         case "long":
-            return "a" * 30 + "b" * 30
+            return "a" * 300 + "b" * 300
         case "long list":
             return ["a"] * 100
         case "stop":
@@ -98,13 +98,19 @@ async def test_cancellation_passes_through_a_call() -> None:
     assert not reached
 
 
-async def test_a_long_result_loses_its_middle_and_says_so() -> None:
-    registry = Registry([failing], max_chars=20)
-    text = (await registry.call(ToolCall("fail", {"how": "long"}))).content
-    assert text == "a" * 10 + "\n[... 40 characters left out ...]\n" + "b" * 10
-    cut_list = (await registry.call(ToolCall("fail", {"how": "long list"}))).content
-    assert isinstance(cut_list, str)
-    assert cut_list.startswith('["a", "a",')
+async def test_a_long_result_loses_its_middle_and_the_whole_is_kept() -> None:
+    registry = Registry([failing], max_result_tokens=150, count_tokens=len)
+    result = await registry.call(ToolCall("fail", {"how": "long"}))
+    (kept,) = result.artifacts
+    text = str(result.content)
+    assert len(text) <= 150
+    assert text.startswith("aaa")
+    assert text.endswith("bbb")
+    assert f"artifact {kept.id}" in text
+    assert await registry.artifacts.get(kept.id) == b"a" * 300 + b"b" * 300
+    cut_list = await registry.call(ToolCall("fail", {"how": "long list"}))
+    assert str(cut_list.content).startswith('["a", "a"')
+    assert (cut_list.artifacts[0].name, cut_list.artifacts[0].media_type) == ("fail.json", "application/json")
 
 
 def test_two_tools_of_one_name_are_refused() -> None:

@@ -245,7 +245,7 @@ async def test_argument_errors_name_every_field_and_the_reason() -> None:
     text = str(caught.value)
     assert "argument 'quote': missing" in text
     assert "argument 'day': Input should be a valid date" in text
-    assert "argument 'amount': unknown; exchange_rate takes only base, quote, day" in text
+    assert "argument 'amount': unknown; the arguments are base, quote, day" in text
     assert "http" not in text
 
 
