@@ -5,6 +5,8 @@ from arriero.tools.mcp.pins import FilePins, MemoryPins, Pins
 from arriero.tools.mcp.policy import Elicitation, McpPolicy, Sampling
 from arriero.tools.mcp.results import McpPrompt, McpPromptMessage, McpResource
 from arriero.tools.mcp.server import McpServer
+from arriero.tools.mcp.service import approve_by_client
+from arriero.tools.mcp.serving import serve
 
 __all__ = [
     "Elicitation",
@@ -18,4 +20,6 @@ __all__ = [
     "MemoryPins",
     "Pins",
     "Sampling",
+    "approve_by_client",
+    "serve",
 ]

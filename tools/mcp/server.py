@@ -1,5 +1,6 @@
 """An MCP server as a source of tools, resources and prompts."""
 
+import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -289,6 +290,7 @@ class McpServer:
             description=declaration.description,
             parameters=declaration.parameters,
             handler=handler,
+            check=lambda arguments: json.dumps(offer.arguments(arguments), sort_keys=True),
             timeout=self._policy.timeout,
             idempotent=self._policy.trusted and declaration.idempotent,
             sensitive=declaration.destructive or not self._policy.trusted,
