@@ -306,6 +306,8 @@ def _permit(entry: str) -> _Permit:
     except ValueError:
         pass
     try:
+        if "/" in entry:
+            raise BlockedAddress("a network is written like 10.0.0.0/8, with zeros after its prefix")
         host = _split(f"http://{entry}/")
     except BlockedAddress as error:
         raise ToolDefinitionError(
