@@ -21,7 +21,7 @@ from arriero.tools.sandbox.tier import ENVIRONMENT, Launched, spawn, stage
 from arriero.tools.sandbox.unsafe import process_limits
 
 WORKSPACE = "/workspace"
-_ETC = ("/etc/ld.so.cache", "/etc/alternatives")  # names of libraries and programs, no more
+_ETC = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/fonts")  # names of libraries, programs and fonts, no more
 _LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _PASSWD = b"user:x:65534:65534::/tmp:/bin/sh\n"
 _GROUP = b"user:x:65534:\n"

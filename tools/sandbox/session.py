@@ -152,6 +152,10 @@ class SandboxSession:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
+    def forget(self) -> None:
+        """Say with the next call that earlier state is lost: this session follows one of its name that was closed."""
+        self._lost = True
+
     async def _live(self) -> Running:
         if self._closed:
             raise SandboxError("the sandbox session is closed")
