@@ -182,8 +182,9 @@ class _Page:
 
     @property
     def verdict(self) -> str:
-        if self.status_code in (200, 202, 403, 418, 429, 503) and CAPTCHA.search(self.text[:200_000]):
-            return _CAPTCHA if self.status_code != 200 else _WELL if b"result" in self.content else _CAPTCHA
+        """What it says about the engine where it holds no results."""
+        if CAPTCHA.search(self.text[:200_000]):
+            return _CAPTCHA
         return _WELL if self.status_code == 200 else f"answered with status {self.status_code}"
 
 

@@ -8,9 +8,9 @@ from typing import Final
 
 import anyio.to_thread
 
-from arriero.tools.errors import ToolError
 from arriero.tools.paths import existing_file
 from arriero.tools.ranking import Ranking
+from arriero.tools.search.errors import SearchError
 from arriero.tools.search.hits import Hit
 from arriero.tools.search.provider import Query
 
@@ -62,7 +62,7 @@ class OfflineIndex:
         """See `Provider`; freshness leaves out pages without a date, region is not known here.
 
         Raises:
-            ToolError: The file is gone or broken; the text names its line.
+            SearchError: The file is gone or broken; the text names its line.
         """
         return await anyio.to_thread.run_sync(self._best, query)
 
@@ -78,7 +78,7 @@ class OfflineIndex:
         try:
             lines = self.path.read_text("utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise ToolError(f"the offline web index {self.path} cannot be read: {error}") from error
+            raise SearchError(self.name, "settings", f"the index {self.path} cannot be read: {error}") from error
         entries = []
         for number, line in enumerate(lines, start=1):
             if not line.strip():
@@ -88,7 +88,6 @@ class OfflineIndex:
                 day = date.fromisoformat(raw["date"]) if raw.get("date") else None
                 entries.append(Hit(str(raw["title"]), str(raw["url"]), str(raw["text"]), day))
             except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise ToolError(
-                    f'{self.path}, line {number}: not a JSON object with "title", "url" and "text" ({error})'
-                ) from error
+                problem = f'{self.path}, line {number}: not a JSON object with "title", "url" and "text" ({error})'
+                raise SearchError(self.name, "settings", problem) from error
         return entries, Ranking([f"{entry.title} {entry.snippet}" for entry in entries])

@@ -89,6 +89,7 @@ async def ask(request: Request) -> Mapping[str, Any]:
                 body = await _read(request, response)
             finally:
                 await response.aclose()
+    # `from None` throughout: the library's errors hold the request, and with it the key
     except httpx2.ConnectError as error:
         raise request.problem("unreachable", _no_connection(request, error), again=True) from None
     except httpx2.ProxyError:

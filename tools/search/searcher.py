@@ -110,13 +110,14 @@ class WebSearch:
             ("cache_seconds", cache_seconds, 0),
             ("cache_size", cache_size, 0),
         ):
-            if not value >= least:
+            if not isinstance(value, int | float) or not value >= least:
                 raise ToolDefinitionError(f"web_search: {setting} is {value!r}; use {least:g} or more")
         for provider in providers:
-            if provider.rate is not None and not provider.rate > 0:
-                raise ToolDefinitionError(f"web_search: rate of {provider.name} is {provider.rate!r}; use more than 0")
+            rate = provider.rate
+            if rate is not None and not (isinstance(rate, int | float) and rate > 0):
+                raise ToolDefinitionError(f"web_search: rate of {provider.name} is {rate!r}; use more than 0")
         self.providers = tuple(providers)
-        self._timeout = timeout
+        self.timeout = timeout
         self._attempt_timeout = attempt_timeout
         self._retries = retries
         self._backoff = backoff
@@ -153,7 +154,7 @@ class WebSearch:
         return await self._first(Query(text, count, read_region(region) if region else None, freshness))
 
     async def _first(self, query: Query) -> Found:
-        ends = time.monotonic() + self._timeout
+        ends = time.monotonic() + self.timeout
         problems: list[SearchError] = []
         empty: str | None = None
         for position, provider in enumerate(self.providers):
@@ -208,7 +209,7 @@ class WebSearch:
                 with attempt:
                     return await self._once(position, query, ends)
         provider = self.providers[position]
-        raise problem or SearchError(provider.name, "timeout", f"did not answer within {self._timeout:g} s", again=True)
+        raise problem or SearchError(provider.name, "timeout", f"did not answer within {self.timeout:g} s", again=True)
 
     async def _once(self, position: int, query: Query, ends: float) -> Sequence[Hit]:
         provider = self.providers[position]

@@ -74,7 +74,7 @@ def web_search(
             a provider such as `Brave(key=...)`, several to ask in order, or a `WebSearch` with settings of its own.
         count: Most results, where the model does not say.
         index: For `"offline"`: a file of JSON lines `{"title", "url", "text"}`. None is the one that ships.
-        timeout: Seconds for one search; a `WebSearch` has its own besides.
+        timeout: Seconds for one search; a `WebSearch` has its own in place of it.
         filters: Whether the model may give count, region and freshness. None: when a live provider is asked.
         builtin: Whether the model calls it by the name that Llama was trained on, `brave_search`, in place of a
             declaration. Such a call has only a query.
@@ -125,7 +125,7 @@ def web_search(
     return describe(
         search_filtered if wide else search_by_query,
         name="web_search",
-        timeout=timeout + 5,  # the search's own deadline comes first and says more
+        timeout=searcher.timeout + 5,  # the search's own deadline comes first and says more
         idempotent=True,
         builtin="brave_search" if builtin else None,
         source=", ".join(one.name for one in searcher.providers),
