@@ -154,10 +154,7 @@ def _writer(folder: RootFolder, limits: _Limits) -> Callable[..., str]:
             content: All that the file shall hold.
         """
         names = _file_names(folder, path)
-        try:
-            data = content.encode()
-        except UnicodeEncodeError as error:
-            raise ToolError(f"content holds a lone surrogate at {error.start}, which no text file can") from error
+        data = content.encode()
         if len(data) > limits.file:
             raise ToolError(f"content is {len(data)} bytes; at most {limits.file} can be written")
         with folder.folder(names[:-1], make=True) as parent:
