@@ -18,6 +18,7 @@ from arriero.tools.sandbox.execution import Execution, FileEntry
 from arriero.tools.sandbox.limits import Limits
 from arriero.tools.sandbox.output import cut_to
 from arriero.tools.sandbox.own_loop import OwnLoop
+from arriero.tools.sandbox.unsafe import Unsafe
 from arriero.tools.tool import Tool, describe
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def code_interpreter(
         The tool, a built-in of the Llama format.
 
     Raises:
-        SandboxUnavailable: No sandbox holds on this machine, and `allow_unsafe` is not set; the message says what
+        NoSandbox: No sandbox holds on this machine, and `allow_unsafe` is not set; the message says what
             each kind lacks.
 
     Example:
@@ -109,7 +110,7 @@ class CodeInterpreter:
         warm: See `code_interpreter`.
 
     Raises:
-        SandboxUnavailable: See `code_interpreter`.
+        NoSandbox: See `code_interpreter`.
 
     Example:
         >>> import anyio
@@ -142,12 +143,12 @@ class CodeInterpreter:
         self._limits = replace(limits or Limits(), wall=timeout)
         self._output = output
         self._attach = attach
-        tier = tier if tier is not None else _hold(allow_unsafe, python)
-        self._loop = OwnLoop(partial(_service, tier, self._limits, python, warm, idle, sessions))
+        held = tier if tier is not None else _hold(allow_unsafe, python)
+        self._loop = OwnLoop(partial(_service, held, self._limits, python, warm, idle, sessions))
         weakref.finalize(self, self._loop.stop)
-        self._unsafe = tier.name == "none"
-        if self._unsafe:
-            _logger.warning("the code interpreter runs without a sandbox")
+        self._unsafe = isinstance(held, Unsafe)
+        if self._unsafe and tier is not None:  # else choosing it has said so
+            _logger.warning("the code interpreter runs code without a sandbox, with all rights of this user")
 
     def tool(self) -> Tool:
         """The tool.
@@ -248,23 +249,15 @@ def _joined(first: str, second: str) -> str:
 
 
 def _hold(allow_unsafe: bool, python: str | None) -> "Tier":
-    """A tier that holds here, or none if that is allowed."""
+    """The best tier that holds here, or none if that is allowed."""
     from concurrent.futures import ThreadPoolExecutor
 
     import anyio
 
     from arriero.tools.sandbox.choose import choose_tier
-    from arriero.tools.sandbox.errors import SandboxUnavailable
-    from arriero.tools.sandbox.unsafe import Unsafe
 
-    try:
-        with ThreadPoolExecutor(1) as pool:  # the caller may be in an event loop
-            return pool.submit(anyio.run, partial(choose_tier, python=python)).result()
-    except SandboxUnavailable as error:
-        if allow_unsafe:
-            _logger.warning("no sandbox holds on this machine: %s", error)
-            return Unsafe()
-        raise
+    with ThreadPoolExecutor(1) as pool:  # the caller may be in an event loop
+        return pool.submit(anyio.run, partial(choose_tier, python=python, allow_unsafe=allow_unsafe)).result().tier
 
 
 @asynccontextmanager
