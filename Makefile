@@ -63,7 +63,16 @@ clean: ## Remove the environments and caches
 	@echo "installing arriero, its extras and the development tools"
 	@$(PIP) install -e '.[all,dev]'
 	@$(PIP) uninstall -y $(UNWANTED) 2>/dev/null
+	@echo "fetching the example servers of the MCP SDK"
+	@$(FETCH_MCP_EXAMPLES)
 	@touch $@ .venv/all
+
+# The servers that our MCP client is tested against, from the source distribution of the SDK that is installed.
+FETCH_MCP_EXAMPLES = version=$$($(BIN)/python -c 'from importlib.metadata import version; print(version("mcp"))'); \
+	folder=$$(mktemp -d); trap 'rm -rf $$folder' EXIT; \
+	$(PIP) download --no-deps --no-binary mcp -d $$folder "mcp==$$version"; \
+	rm -rf .venv/mcp-examples; mkdir .venv/mcp-examples; \
+	tar -xzf $$folder/mcp-$$version.tar.gz -C .venv/mcp-examples --strip-components=2 mcp-$$version/examples
 
 # First, and by its exact version: with no torch installed, the other packages would bring gigabytes of CUDA.
 .venv/torch: | .venv/bin/python
