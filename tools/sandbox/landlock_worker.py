@@ -20,11 +20,20 @@ _PATH_BENEATH = 1
 _SET_PDEATHSIG, _SET_CHILD_SUBREAPER, _NO_NEW_PRIVS = 1, 36, 38
 
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
-_REMOVE_DIR, _REMOVE_FILE, _MAKE_DIR, _MAKE_FILE, _MAKE_FIFO, _MAKE_LINK = 1 << 4, 1 << 5, 1 << 7, 1 << 8, 1 << 10, 1 << 12
+_REMOVE_DIR, _REMOVE_FILE, _MAKE_DIR, _MAKE_FILE, _MAKE_FIFO, _MAKE_LINK = (
+    1 << 4,
+    1 << 5,
+    1 << 7,
+    1 << 8,
+    1 << 10,
+    1 << 12,
+)
 _REFER, _TRUNCATE, _IOCTL = 1 << 13, 1 << 14, 1 << 15
 _ON_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL
 _READ = _EXECUTE | _READ_FILE | _READ_DIR
-_CHANGE = _WRITE_FILE | _TRUNCATE | _REMOVE_DIR | _REMOVE_FILE | _MAKE_DIR | _MAKE_FILE | _MAKE_FIFO | _MAKE_LINK | _REFER
+_CHANGE = (
+    _WRITE_FILE | _TRUNCATE | _REMOVE_DIR | _REMOVE_FILE | _MAKE_DIR | _MAKE_FILE | _MAKE_FIFO | _MAKE_LINK | _REFER
+)
 RIGHTS = {"read": _READ, "write": _READ | _CHANGE, "device": _READ_FILE | _WRITE_FILE}
 
 _FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}  # how many the interface's versions handle
@@ -143,7 +152,7 @@ def _alive(worker: int) -> bool:
 
 
 def _reap_all() -> "dict[int, int]":
-    ended = {}
+    ended: dict[int, int] = {}
     while True:
         try:
             process, status = os.waitpid(-1, 0)

@@ -130,9 +130,9 @@ class Running:
             self.kill("channel")
         with anyio.move_on_after(_DRAIN):
             if self.killed_for is not None:
-                code = await anyio.to_thread.run_sync(self.launched.process.wait, abandon_on_cancel=True)
+                await anyio.to_thread.run_sync(self.launched.process.wait, abandon_on_cancel=True)
                 if self.killed_for == "exit":
-                    self.killed_for = self.launched.statuses.get(code, "exit")
+                    self.killed_for = self.launched.statuses.get(self.launched.process.returncode, "exit")
             for kept in self._outputs:  # the nonce, or the end
                 await kept.wait()
         return finish(
