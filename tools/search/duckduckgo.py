@@ -96,13 +96,13 @@ class DuckDuckGo:
                 max_results=query.count,
                 backend=",".join(self.engines),
             )
-        except DDGSException:
-            found = []  # it tells of one engine; all have told `answers`
         except Exception as error:
-            problem = f"could not read what the engines sent ({type(error).__name__})"
-            raise SearchError(self.name, "answer", problem) from error
-        if not found and (problems := {engine: said for engine, said in answers.items() if said != _WELL}):
-            raise self._problem(problems, limit)
+            # ddgs tells of one engine; `answers` tells of all
+            if problems := {engine: said for engine, said in answers.items() if said != _WELL}:
+                raise self._problem(problems, limit) from error
+            if not isinstance(error, DDGSException) or "No results found" not in str(error):
+                raise SearchError(self.name, "answer", "could not read what the engines sent") from error
+            found = []
         hits = (read_hit(row.get("title"), row.get("href"), row.get("body")) for row in found)
         return [hit for hit in hits if hit]
 

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 _TITLE_CHARS = 200
 _SNIPPET_CHARS = 600
 _URL_CHARS = 2000
-_RAW_CHARS = 20_000  # of a field, before anything else is done with it
-_TAG = re.compile(r"</?[a-zA-Z][^<>]{0,500}>|<!--.{0,500}?-->", re.DOTALL)
+_RAW_CHARS = 4_000  # of a field, before anything else is done with it
+_TAG = re.compile(r"</?[a-zA-Z][^<>]{0,500}>|<!--[^<>]{0,500}-->")  # no match looks beyond the next bracket
 _BAR = re.compile(r"(?:(?<= )|^)\|(?= |$)")
 _JOINERS = "\u200c\u200d"  # Persian, Indic scripts and emoji are spelled with them
 _SELECTORS = range(0xE0100, 0xE01F0)  # variation selectors that nobody sees and that can carry text
@@ -52,7 +52,9 @@ def read_hit(title: object, url: object, snippet: object, day: object = None) ->
         >>> read_hit("Mules", "javascript:alert(1)", "") is None
         True
     """
-    address = clean_text(str(url or "")[: _URL_CHARS + 1], markup=False).replace(" ", "%20")
+    if not isinstance(url, str):
+        return None
+    address = clean_text(url[: _URL_CHARS + 1], markup=False).replace(" ", "%20")
     try:
         parts = urlsplit(address)
     except ValueError:

@@ -72,15 +72,15 @@ def read_region(text: str) -> Region:
     locale = second is not None and len(second) == 2 and first.islower() and second.isupper()
     country, language = (second, first) if locale else (first, second)
     countries = _countries()
-    if country.lower() == "en" and language and language.lower() in (*countries, "uk"):
-        country, language = language, country  # no country has the code en: a locale in small letters
-    country = "gb" if country.lower() == "uk" else country.lower()
+    if language and country.lower() not in countries and language.lower() in countries:
+        country, language = language, country  # the other order, as in "en-us"
+    country = country.lower()
     if country not in countries:
         raise ToolArgumentError(f"argument 'region': there is no country {country!r}; use an ISO code such as 'us'")
-    return Region(country, language.lower() if language else None)
+    return Region("gb" if country == "uk" else country, language.lower() if language else None)
 
 
 @cache
 def _countries() -> dict[str, str | None]:
     named = {entry.strip()[:2]: entry.strip()[3:] for entry in _NAMED.split(",")}
-    return dict.fromkeys(_UNNAMED.split()) | named
+    return dict.fromkeys([*_UNNAMED.split(), "uk"]) | named

@@ -25,6 +25,7 @@ CAPTCHA = re.compile(r"captcha|anomaly-modal|unusual traffic|are you a (?:human|
 """Words on the pages by which engines keep programs out."""
 
 _SHOWN_CHARS = 150
+_MOST_ROWS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,9 @@ def rows(request: Request, answer: Mapping[str, Any], *path: str) -> list[Mappin
         answer: The answer.
         path: Keys that lead to the list; when one is missing, the list is empty.
 
+    Returns:
+        The first hundred.
+
     Raises:
         SearchError: What is there is no list of objects.
     """
@@ -124,7 +128,7 @@ def rows(request: Request, answer: Mapping[str, Any], *path: str) -> list[Mappin
             return []
     if not isinstance(value, list):
         raise request.problem("answer", f"its answer has no list {'.'.join(path)}")
-    return [row for row in value if isinstance(row, Mapping)]
+    return [row for row in value[:_MOST_ROWS] if isinstance(row, Mapping)]
 
 
 @lru_cache(maxsize=16)

@@ -151,7 +151,8 @@ class WebSearch:
             raise ToolArgumentError(f"argument 'count': {count}; use 1 to {MOST_RESULTS}")
         if freshness not in (None, "day", "week", "month", "year"):
             raise ToolArgumentError(f"argument 'freshness': {freshness!r}; use day, week, month or year")
-        return await self._first(Query(text, count, read_region(region) if region else None, freshness))
+        place = None if region in (None, "", "wt-wt") else read_region(region)  # wt-wt: everywhere, to DuckDuckGo
+        return await self._first(Query(text, count, place, freshness))
 
     async def _first(self, query: Query) -> Found:
         ends = time.monotonic() + self.timeout

@@ -1,6 +1,7 @@
 """`ddgs` runs for real: its requests go through a proxy on the loopback that answers for the engines' hosts."""
 
 import gzip
+import json
 import socket
 import ssl
 import sys
@@ -17,7 +18,7 @@ import trustme
 
 from arriero.prompts.messages import ToolCall
 from arriero.tools import Registry, ToolDefinitionError, ToolError, web_search
-from arriero.tools.search import DuckDuckGo, SearchError, WebSearch
+from arriero.tools.search import DuckDuckGo, Hit, SearchError, WebSearch
 
 pytestmark = pytest.mark.anyio
 
@@ -34,6 +35,8 @@ class SearchHost:
     body: str = ""
     first: list[tuple[int, str]] = field(default_factory=list)
     coding: str = "identity"
+    others: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """What other hosts than DuckDuckGo's answer."""
     silent: bool = False
     requests: list[str] = field(default_factory=list)
     listener: socket.socket = field(default_factory=lambda: socket.create_server(("127.0.0.1", 0)))
@@ -53,14 +56,22 @@ class SearchHost:
     def answer(self, connection: socket.socket) -> None:
         connection.settimeout(10)
         try:
-            self.requests.append(read_request(connection))
+            tunnel = read_request(connection)
+            self.requests.append(tunnel)
             connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
             with self.certificates.wrap_socket(connection, server_side=True) as secure:
                 self.requests.append(read_request(secure))
                 if self.silent:
                     secure.recv(1)
                     return
-                status, text = self.first.pop(0) if self.first else (self.status, self.body)
+                asked = tunnel.split()[1].partition(":")[0]
+                status, text = (
+                    self.others[asked]
+                    if asked in self.others
+                    else self.first.pop(0)
+                    if self.first
+                    else (self.status, self.body)
+                )
                 body = gzip.compress(text.encode()) if self.coding == "gzip" else text.encode()
                 head = f"HTTP/1.1 {status} X\r\nContent-Type: text/html; charset=utf-8\r\n"
                 head += f"Content-Encoding: {self.coding}\r\n"
@@ -88,7 +99,7 @@ def read_request(connection: socket.socket) -> str:
 def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, Path]:
     ca = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    ca.issue_cert("html.duckduckgo.com").configure_cert(context)
+    ca.issue_cert("html.duckduckgo.com", "*.wikipedia.org", "www.mojeek.com").configure_cert(context)
     context.set_alpn_protocols(["http/1.1"])
     file = tmp_path_factory.mktemp("authority") / "ca.pem"
     ca.cert_pem.write_to_path(str(file))
@@ -227,6 +238,38 @@ async def test_region_and_freshness_reach_the_engine_in_its_words(
     await WebSearch([provider(host.address, authority)]).search("mules & hay", region=region, freshness=freshness)
     form = dict(parse_qsl(host.requests[1].partition("\r\n\r\n")[2], keep_blank_values=True))
     assert form == {"q": "mules & hay", "b": ""} | expected
+
+
+MOJEEK = """<ul class="results-standard"><li><h2><a href="https://hay.example">Hay</a></h2>
+<p class="s">Mules eat <b>hay</b>.</p></li></ul>"""
+WIKIPEDIA = json.dumps(["mules", ["Mule"], [""], ["https://de.wikipedia.org/wiki/Mule"]])
+
+
+async def test_what_several_engines_give_is_one_list(host: SearchHost, authority: tuple[ssl.SSLContext, Path]) -> None:
+    host.status, host.body = 202, CAPTCHA
+    host.others = {"www.mojeek.com": (200, MOJEEK)}
+    engines = DuckDuckGo(("duckduckgo", "mojeek"), proxy=host.address, ca_file=authority[1])
+    assert (await WebSearch([engines]).search("mules", count=20)).hits == (
+        Hit("Hay", "https://hay.example", "Mules eat hay."),
+    )
+    host.others = {"www.mojeek.com": (200, "<ul></ul>")}
+    with pytest.raises(SearchError, match=r"duckduckgo asks for a person$"):
+        await WebSearch([engines]).search("mules", count=20)
+
+
+async def test_an_engine_that_answers_in_json_is_read_in_its_language(
+    host: SearchHost, authority: tuple[ssl.SSLContext, Path]
+) -> None:
+    host.others = {"de.wikipedia.org": (200, WIKIPEDIA)}
+    engines = DuckDuckGo(("wikipedia",), proxy=host.address, ca_file=authority[1], rate=None)
+    with pytest.raises(SearchError, match=r"^ddgs: could not read what the engines sent$") as caught:
+        await WebSearch([engines]).search("mules", region="de")  # the extract is no answer of the extract's kind
+    assert caught.value.reason == "answer"
+    host.others = {"de.wikipedia.org": (200, '["mules", [], [], []]')}
+    assert (await WebSearch([engines]).search("mules", region="de")).hits == ()
+    host.others = {"de.wikipedia.org": (200, "<html>no JSON</html>")}
+    with pytest.raises(SearchError, match="could not read what the engines sent"):
+        await WebSearch([engines]).search("mules", region="de")
 
 
 async def test_an_engine_that_does_not_exist_is_named_with_those_that_do() -> None:

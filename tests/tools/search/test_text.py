@@ -2,14 +2,18 @@
 
 import datetime as dt
 import re
+import time
 import unicodedata
+from contextlib import suppress
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from arriero.tools import ToolArgumentError
 from arriero.tools.search import Hit
 from arriero.tools.search.hits import clean_text, format_hits, read_hit, unique_hits
+from arriero.tools.search.regions import read_region
 
 NASTY = st.text() | st.text(alphabet=" |[]2\n\r\v\f\x1c\x85\u2028\u2029\u202e\u200b-<>&;ab", max_size=30)
 HITS = st.lists(st.builds(Hit, NASTY, NASTY, NASTY, st.none() | st.dates()), max_size=6)
@@ -68,6 +72,7 @@ def test_fields_of_a_wrong_type_break_nothing(value: object) -> None:
         ("a &lt;script&gt;alert(1)&lt;/script&gt; b", "a alert(1) b"),
         ("1 < 2 and 3 > 2", "1 < 2 and 3 > 2"),
         ("a<br/>b<!-- c -->d", "a b d"),
+        ("<<b>b>x</<i>i>", "< b>x</ i>"),
         ("tab\tand\x00NUL\x1b[31m", "tab andNUL[31m"),
         ("left\u202eright\u2066x", "leftrightx"),
         ("hidden\U000e0041\U000e0100\ufeff\u200b!", "hidden!"),
@@ -114,3 +119,40 @@ def test_what_is_left_of_repeated_pages_is_their_first(hits: list[Hit]) -> None:
     assert once == unique_hits(once)
     assert once == unique_hits(hits + hits)
     assert once[:1] == hits[:1]
+
+
+def test_text_made_to_take_long_takes_no_longer() -> None:
+    started = time.monotonic()
+    for hostile in ("<!--", "<a", "<a ", "&amp;", "&", "<", " |", "\u200b", "&lt;"):
+        assert read_hit(hostile * 250_000, "https://example.org", hostile * 250_000, hostile * 250_000) is not None
+    assert time.monotonic() - started < 1
+
+
+REGIONS = {
+    "us": ("us", None),
+    "US": ("us", None),
+    "us-en": ("us", "en"),
+    "us_EN": ("us", "en"),
+    "en-US": ("us", "en"),
+    "en-us": ("us", "en"),
+    "pt-BR": ("br", "pt"),
+    "br-pt": ("br", "pt"),
+    "uk-en": ("gb", "en"),
+    "en-UK": ("gb", "en"),
+    "hk-tzh": ("hk", "tzh"),
+    " ja-JP ": ("jp", "ja"),
+}
+
+
+@pytest.mark.parametrize("text", REGIONS)
+def test_a_region_is_read_in_each_way_it_is_written(text: str) -> None:
+    region = read_region(text)
+    assert (region.country, region.language) == REGIONS[text]
+
+
+@given(NASTY)
+def test_a_region_is_codes_or_refused(text: str) -> None:
+    with suppress(ToolArgumentError):
+        region = read_region(text)
+        assert re.fullmatch("[a-z]{2}", region.country)
+        assert re.fullmatch("[a-z]{2,3}", region.language or "en")
