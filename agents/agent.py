@@ -10,11 +10,11 @@ from arriero.agents.turn import Turn
 from arriero.prompts.errors import ArrieroError, InvalidMessage
 from arriero.prompts.messages import Message
 from arriero.stack.engine import Sampling
-from arriero.stack.events import Event, TextDelta
+from arriero.stack.events import CallProgressed, Event, TextDelta
 from arriero.stack.shields import Shield, UnknownShield
 from arriero.stack.stack import Opening, Stack
 from arriero.stack.terms import Limits, Terms
-from arriero.tools import Registry, Tool
+from arriero.tools import Registry, Tool, ToolGroup
 
 
 class StackNotReady(ArrieroError):
@@ -27,7 +27,7 @@ class Agent:
     Args:
         stack: What it runs on. One that is not open yet serves `run_sync` alone.
         instructions: System text, written when a session begins.
-        tools: What it can do.
+        tools: What it can do: tools and groups, which the agent closes, or a registry, which its owner closes.
         shields: Names of shields, or shields; each judges the input and the output.
         limits: What a turn may use up; None for the defaults.
         sampling: How to sample each step; None for greedy.
@@ -61,7 +61,7 @@ class Agent:
         stack: Stack | Opening,
         *,
         instructions: str = "",
-        tools: Iterable[Tool] = (),
+        tools: Registry | Iterable[Tool | ToolGroup] = (),
         shields: Iterable[str | Shield] = (),
         limits: Limits | None = None,
         sampling: Sampling | None = None,
@@ -72,7 +72,8 @@ class Agent:
         self.limits = limits or Limits()
         self.sampling = sampling or Sampling()
         self._stack = stack
-        self._registry = Registry(tools)
+        self._owns_tools = not isinstance(tools, Registry)
+        self._registry = tools if isinstance(tools, Registry) else Registry(tools)
         if isinstance(shields, str):
             raise UnknownShield(f"shields is one text, {shields!r}: give a list, shields=[{shields!r}]")
         self._shields = tuple(shields)
@@ -169,7 +170,8 @@ class Agent:
 
     async def aclose(self) -> None:
         """Release what the tools hold. The stack is its opener's to close."""
-        await self._registry.aclose()
+        if self._owns_tools:
+            await self._registry.aclose()
 
     def close(self) -> None:
         """Release what the tools hold, and the stack that `run_sync` opened."""
@@ -178,7 +180,7 @@ class Agent:
         background, _ = self._background
         self._background = None
         try:
-            background.run(self._registry.aclose)
+            background.run(self.aclose)
         finally:
             background.close()
 
@@ -193,7 +195,7 @@ class Agent:
     async def _run(self, stack: Stack, text: str, session: str | None) -> Turn:
         session = session or uuid4().hex
         async with aclosing(self._stream(stack, text, session)) as stream:
-            events = [event async for event in stream if not isinstance(event, TextDelta)]
+            events = [event async for event in stream if not isinstance(event, TextDelta | CallProgressed)]
         return Turn.of(events, session)
 
     def _stream(self, stack: Stack, text: str, session: str | None) -> AsyncGenerator[Event, None]:

@@ -13,6 +13,7 @@ from arriero.prompts.visible import visible
 from arriero.stack.engine import Usage
 from arriero.stack.events import (
     CallFinished,
+    CallProgressed,
     CallStarted,
     Event,
     LimitReached,
@@ -167,6 +168,8 @@ class Screen:
                 self._engine("model", f"step {step}: {_tokens(usage)}, {_time(duration)}")
             case CallStarted(_, call):
                 self._line("call", call_text(call), "cyan")
+            case CallProgressed(_, call, message, done, total):
+                self._engine("progress", _progress(call.name, message, done, total))
             case CallFinished(_, result):
                 note = f"{result.call.name}: {'failed, ' if result.error else ''}{_time(result.duration)}"
                 self._line("result", _shown(result.content), "red" if result.error else "", note)
@@ -230,6 +233,11 @@ def _shown(content: JSON) -> str:
     if len(lines) > _RESULT_LINES:
         lines[_RESULT_LINES - 1 :] = [f"… {len(lines) - _RESULT_LINES + 1} more lines"]
     return "\n".join(lines)
+
+
+def _progress(tool: str, message: str, done: float | None, total: float | None) -> str:
+    amount = "" if done is None else f" {done:g}" + ("" if total is None else f" of {total:g}")
+    return f"{tool}{amount}" + (f": {message}" if message else "")
 
 
 def _tokens(usage: Usage) -> str:

@@ -43,6 +43,16 @@ class Dialect:
     end_of_turn: str = "<|eot_id|>"
     source: str = "published"
 
+    @property
+    def switches_builtins(self) -> bool:
+        """Whether its prompts can switch on the Llama format's own tools, which are then called undeclared.
+
+        Example:
+            >>> Dialect.get("llama3.1").switches_builtins, Dialect.get("llama3.2").switches_builtins
+            (True, False)
+        """
+        return self.writer.builtin_tools and "builtin" in self.calls.tagged
+
     @classmethod
     def get(cls, name: str, source: str = "published") -> "Dialect":
         """The dialect of that name.

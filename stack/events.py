@@ -97,6 +97,25 @@ class CallStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class CallProgressed:
+    """A running tool said how far it is. Streamed, never logged.
+
+    Args:
+        step: Number of the step that called it.
+        call: The call.
+        message: What it is doing, in the tool's words.
+        done: How much is done, in the tool's own unit.
+        total: How much there is to do.
+    """
+
+    step: int
+    call: ToolCall
+    message: str = ""
+    done: float | None = None
+    total: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CallFinished:
     """A tool call has a result, which the model reads next."""
 
@@ -165,6 +184,7 @@ Event = (
     | TextDelta
     | StepFinished
     | CallStarted
+    | CallProgressed
     | CallFinished
     | VerdictGiven
     | LimitReached

@@ -1,7 +1,9 @@
 """On what terms a turn is run: tools, shields, limits."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
+from arriero.prompts.dialect import Dialect
 from arriero.prompts.errors import ArrieroError
 from arriero.prompts.options import RenderOptions
 from arriero.stack.engine import Sampling
@@ -65,3 +67,22 @@ class Terms:
     sampling: Sampling = field(default_factory=Sampling)
     options: RenderOptions = field(default_factory=lambda: RenderOptions(repair=True))
     refusal: str = REFUSAL
+
+
+def offered(terms: Terms, dialect: Dialect) -> tuple[RenderOptions, list[dict[str, Any]], tuple[str, ...]]:
+    """How the tools come into a prompt.
+
+    Args:
+        terms: The terms, with the registry.
+        dialect: How the model writes. Where its prompts cannot switch on the Llama format's own tools, these are
+            declared like all others.
+
+    Returns:
+        How to render, the declared tools, and the built-in tools that are switched on.
+    """
+    builtins = terms.registry.builtins
+    if not builtins:
+        return terms.options, terms.registry.declarations, ()
+    if not dialect.switches_builtins:
+        return terms.options, [tool.declaration for tool in terms.registry], ()
+    return replace(terms.options, builtin_tools=builtins), terms.registry.declarations, builtins

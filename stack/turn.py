@@ -19,6 +19,7 @@ import anyio
 from arriero.prompts.dialect import Dialect
 from arriero.prompts.errors import InvalidMessage
 from arriero.prompts.messages import Message, ToolCall
+from arriero.stack.dispatch import running
 from arriero.stack.engine import Engine, Sampling, Usage
 from arriero.stack.errors import ContextTooLong
 from arriero.stack.events import (
@@ -40,7 +41,8 @@ from arriero.stack.generation import Generation, request, stop_ids
 from arriero.stack.log import EventLog, LogError
 from arriero.stack.shields import Place, Shield, judge
 from arriero.stack.tape import SessionMismatch, Sessions, Tape
-from arriero.stack.terms import REFUSAL, Limits, Terms
+from arriero.stack.terms import REFUSAL, Limits, Terms, offered
+from arriero.tools import ToolContext
 
 __all__ = ["REFUSAL", "Limits", "Terms", "run_turn"]
 
@@ -99,9 +101,7 @@ class _Turn:
     def __init__(self, engine: Engine, dialect: Dialect, log: EventLog, tape: Tape, terms: Terms) -> None:
         self.engine, self.dialect, self.log, self.tape, self.terms = engine, dialect, log, tape, terms
         self.id = uuid4().hex
-        self.options = terms.options
-        if terms.registry.builtins:
-            self.options = replace(terms.options, builtin_tools=terms.registry.builtins)
+        self.options, self.declarations, self.builtins = offered(terms, dialect)
         self.stop_ids = stop_ids(dialect, engine.tokenizer)
         self.step = 0
         self.calls = 0
@@ -138,7 +138,7 @@ class _Turn:
         self.step += 1
         started = time.perf_counter()
         async with request(self.engine, self.tape.ids, self._sampling()) as deltas:
-            parser = self.dialect.parser(self.terms.registry.names, self.engine.tokenizer)
+            parser = self.dialect.parser(self.terms.registry.called, self.engine.tokenizer)
             generation = Generation(deltas, parser)
             if self.step == 1 and self.terms.input_shields:
                 for event in await self._gate_input(generation):
@@ -155,20 +155,21 @@ class _Turn:
         for event in await self._settle(generation, time.perf_counter() - started):
             yield event
         if not self.over:
-            for event in await self._dispatch(generation.calls):
-                yield event
+            async with aclosing(self._dispatch(generation.calls)) as events:
+                async for event in events:
+                    yield event
 
     def _opening(self, messages: Sequence[Message]) -> list[Event]:
         """The first prompt. Raises before anything is logged."""
         if not messages:
             raise InvalidMessage("the turn has no message: give at least one")
-        registry, tape = self.terms.registry, self.tape
+        tape = self.tape
         if tape.ids:
             ids = self._continuation(messages)
         else:
             if self.terms.instructions:
                 messages = [Message("system", self.terms.instructions), *messages]
-            prompt = self.dialect.render(messages, registry.declarations, self.options)
+            prompt = self.dialect.render(messages, self.declarations, self.options)
             ids = prompt.encode(self.engine.tokenizer)
         if len(tape.ids) + len(ids) >= self.engine.context_length:
             raise ContextTooLong(len(tape.ids) + len(ids), self.engine.context_length)
@@ -176,8 +177,8 @@ class _Turn:
             tuple(messages),
             self.engine.model,
             self.dialect.name,
-            tuple(registry.declarations),
-            registry.builtins,
+            tuple(self.declarations),
+            self.builtins,
             self.engine.tokenizer.fingerprint,
         )
         if tape.opening is not None and tape.ids:
@@ -245,16 +246,29 @@ class _Turn:
             *await self._commit([*verdicts, self._end(self.terms.refusal, "refused")]),
         ]
 
-    async def _dispatch(self, calls: Sequence[ToolCall]) -> Sequence[Event]:
+    async def _dispatch(self, calls: Sequence[ToolCall]) -> AsyncGenerator[Event, None]:
         """Run the calls of a step side by side; their results go back in call order."""
-        results = await self._within(_in_order([partial(self.terms.registry.call, call) for call in calls]))
+        context = ToolContext(
+            session=self.tape.session,
+            run=self.id,
+            deadline=self.deadline,
+            idempotency_key=f"{self.tape.session}\0{self.id}\0{self.step}",
+            count_tokens=lambda text: len(self.engine.tokenizer.encode(text)),
+        )
+        async with running(self.terms.registry, calls, context, self.step) as work:
+            while (progress := await self._within(work.progress())) is not None:
+                yield progress
+            results = await work.results()
         finished = [CallFinished(self.step, result) for result in results]
         ids = self._continuation([Message("tool", result.content) for result in results])
         total = len(self.tape.ids) + len(ids)
         if total < self.engine.context_length:
-            return await self._commit([*finished, PromptAppended(self.step + 1, tuple(ids))])
-        limit = LimitReached("context", f"{total} tokens of {self.engine.context_length} with the tools' results")
-        return await self._commit([*finished, limit, self._end("", "limit")])
+            following: list[Event] = [PromptAppended(self.step + 1, tuple(ids))]
+        else:
+            limit = LimitReached("context", f"{total} tokens of {self.engine.context_length} with the tools' results")
+            following = [limit, self._end("", "limit")]
+        for event in await self._commit([*finished, *following]):
+            yield event
 
     async def _judge(self, where: Place, shields: Sequence[Shield]) -> list[VerdictGiven]:
         messages = tuple(self.tape.messages)

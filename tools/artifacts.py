@@ -13,7 +13,7 @@ import anyio.to_thread
 from arriero.prompts.messages import JSON
 from arriero.tools.errors import ToolDefinitionError, ToolError
 
-_ID = re.compile(r"[0-9a-f]{32}")
+_ID = re.compile(r"[0-9a-f]{24}")
 _MEBIBYTE = 1 << 20
 
 
@@ -230,7 +230,7 @@ def describe_artifact(attachment: Attachment) -> Artifact:
     Returns:
         Its id, name, type and size.
     """
-    digest = hashlib.sha256(attachment.data).hexdigest()[:32]
+    digest = hashlib.sha256(attachment.data).hexdigest()[:24]
     return Artifact(digest, attachment.name, attachment.media_type, len(attachment.data))
 
 

@@ -44,6 +44,7 @@ _log = logging.getLogger(__name__)
 
 _SHOWN_PROBLEM = 2_000
 _SHOWN_PROGRESS = 200
+_SHOWN_NAME = 100
 _MOST_PROGRESS = 1_000
 _FIRST_DELAY = 0.1
 _LONGEST_DELAY = 5.0
@@ -272,7 +273,7 @@ class Calling:
 
     async def _result(self, output: ToolOutput) -> ToolResult:
         content = output.content
-        notes = [await self._keep(attachment) for attachment in output.attachments]
+        notes = [_note(attachment, await self._keep(attachment)) for attachment in output.attachments]
         if notes and content == "":
             content = "\n".join(notes)
         most = self._tool.max_result_tokens or self._rules.max_result_tokens
@@ -280,20 +281,20 @@ class Calling:
         if not fits(text, most, self._context.count_tokens):
             self._cut = True
             suffix, kind = ("txt", "text/plain; charset=utf-8") if text is content else ("json", "application/json")
-            whole = await self._keep(Attachment(f"{self._name}.{suffix}", kind, text.encode()))
-            content = cut_middle(text, most, self._context.count_tokens, f"the whole result is {whole}")
+            kept = await self._keep(Attachment(f"{self._name}.{suffix}", kind, text.encode()))
+            whole = f"the whole is artifact {kept.id}" if kept else "the whole could not be kept"
+            content = cut_middle(text, most, self._context.count_tokens, whole)
         error = output.error and shorten(strict(output.error), _SHOWN_PROBLEM)
         return ToolResult(self._call, content, error, self._duration(), self._tool.source, tuple(self._artifacts))
 
-    async def _keep(self, attachment: Attachment) -> str:
-        """Keep a file; gives what the model reads of it."""
+    async def _keep(self, attachment: Attachment) -> Artifact | None:
         try:
             artifact = await self._rules.artifacts.put(attachment)
         except Exception as error:  # a full store must not cost the model the text
             _log.warning("a file of %s could not be kept: %s", self._name, type(error).__name__)
-            return f"file {attachment.name} ({attachment.media_type}), which could not be kept"
+            return None
         self._artifacts.append(artifact)
-        return f"file {artifact.name} ({artifact.media_type}, {artifact.size} bytes), artifact {artifact.id}"
+        return artifact
 
     def _failed(self, outcome: Outcome, problem: str, error: BaseException | None = None) -> ToolResult:
         self._outcome, self._exception = outcome, error
@@ -319,6 +320,12 @@ class Calling:
             task_left_running=self._task_left,
             exception=self._exception,
         )
+
+
+def _note(attachment: Attachment, kept: Artifact | None) -> str:
+    where = f"artifact {kept.id}" if kept else "which could not be kept"
+    name = shorten(strict(attachment.name), _SHOWN_NAME)
+    return f"file {name} ({attachment.media_type}, {len(attachment.data)} bytes), {where}"
 
 
 def _told(error: BaseException) -> str:

@@ -4,7 +4,7 @@ import asyncio
 import copy
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Self
@@ -127,7 +127,7 @@ class Registry:
         """Where the files are that its tools gave."""
         return self._rules.artifacts
 
-    def __iter__(self) -> Iterable[Tool]:
+    def __iter__(self) -> Iterator[Tool]:
         """The tools, in the order given."""
         return iter(self._tools)
 

@@ -23,6 +23,11 @@ class GuardWriter:
     version: GuardVersion
     source: GuardSource = "published"
 
+    @property
+    def builtin_tools(self) -> bool:
+        """Whether it knows the mode for built-in tools."""
+        return False
+
     def conversation(self, messages: Sequence[Message], tools: Tools, options: RenderOptions) -> Prompt:
         """The prompt that asks for a verdict; its published template heeds no option."""
         if tools:

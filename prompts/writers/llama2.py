@@ -20,6 +20,11 @@ _ABILITIES = Abilities(tools=False)
 class Llama2Writer:
     """Writes as the published template does."""
 
+    @property
+    def builtin_tools(self) -> bool:
+        """Whether it knows the mode for built-in tools."""
+        return False
+
     def conversation(self, messages: Sequence[Message], tools: Tools, options: RenderOptions) -> Prompt:
         """The prompt for a whole conversation."""
         check_order(messages)

@@ -57,6 +57,11 @@ class MetaWriter:
     images: bool = False
     tags: Literal["code", "every"] = "code"
 
+    @property
+    def builtin_tools(self) -> bool:
+        """Whether it knows the mode for built-in tools."""
+        return self.placement is not None
+
     def conversation(self, messages: Sequence[Message], tools: Tools, options: RenderOptions) -> Prompt:
         """The prompt for a whole conversation."""
         if not messages:

@@ -14,6 +14,11 @@ Tools = Sequence[Mapping[str, Any]]
 class Writer(Protocol):
     """Writes the prompts of one family."""
 
+    @property
+    def builtin_tools(self) -> bool:
+        """Whether it knows the mode for built-in tools."""
+        ...
+
     def conversation(self, messages: Sequence[Message], tools: Tools, options: RenderOptions) -> Prompt:
         """The prompt for a whole conversation."""
         ...
