@@ -14,16 +14,19 @@ TORCH_OPTIONS ?= # for instance --index-url of PyTorch's CPU builds, which are g
 UNWANTED := torchvision torchaudio torchcodec  # CUDA builds, which break `import transformers` on a CPU torch
 
 .DELETE_ON_ERROR:
-.PHONY: help env vllm-env demo test lint format bench fuzz doctor clean
+.PHONY: help env vllm-env bubblewrap demo test sandbox-cases lint format bench fuzz doctor clean
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/all ## Install if needed, then run the example workflows on the bundled model
 	@$(BIN)/arriero demo
 
-test: .venv/dev .venv-vllm/ready ## Install if needed, then run all tests, a real vLLM server included
+test: .venv/dev .venv-vllm/ready bubblewrap ## Install if needed, then run all tests, a real vLLM server included
 	@$(BIN)/python -m pytest -q $(TESTS)
+
+sandbox-cases: .venv/all $(if $(filter-out bubblewrap,$(TIER)),,bubblewrap) ## Run abuse cases (CASES=FILE) against a TIER of the code interpreter's sandbox
+	@PYTHONPATH=tests/tools $(BIN)/python -m sandbox $(CASES) $(if $(TIER),--tier $(TIER)) $(OPTIONS)
 
 lint: .venv/dev ## Format, lint, types, import rules
 	@echo "ruff format"; $(BIN)/ruff format --check .
@@ -52,6 +55,16 @@ vllm-env: .venv-vllm/ready ## Make .venv-vllm, with vLLM built for the CPU
 clean: ## Remove the environments and caches
 	rm -rf .venv .venv-vllm build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+bubblewrap: ## Install bubblewrap, which confines the code interpreter
+	@command -v bwrap >/dev/null || { \
+		sudo=; [ "$$(id -u)" = 0 ] || sudo="sudo -n"; \
+		if command -v apt-get >/dev/null && { [ -z "$$sudo" ] || $$sudo true 2>/dev/null; }; then \
+			echo "installing bubblewrap"; \
+			$$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq bubblewrap >/dev/null; \
+		fi; \
+		command -v bwrap >/dev/null || { echo "bubblewrap is missing and cannot be installed from here: install it" \
+			"as root (Debian, Ubuntu: apt-get install bubblewrap; Fedora: dnf install bubblewrap) and run make again" >&2; exit 1; }; }
 
 .venv/all: pyproject.toml | .venv/torch
 	@echo "installing arriero and its extras"
