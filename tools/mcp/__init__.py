@@ -1,6 +1,7 @@
 """The Model Context Protocol: tools of its servers for our agents, and our tools for its clients."""
 
 from arriero.tools.mcp.fault import McpConnectionError
+from arriero.tools.mcp.oauth import FileTokens, MemoryTokens, Tokens, oauth
 from arriero.tools.mcp.pins import FilePins, MemoryPins, Pins
 from arriero.tools.mcp.policy import Elicitation, McpPolicy, Sampling
 from arriero.tools.mcp.results import McpPrompt, McpPromptMessage, McpResource
@@ -11,6 +12,7 @@ from arriero.tools.mcp.serving import serve
 __all__ = [
     "Elicitation",
     "FilePins",
+    "FileTokens",
     "McpConnectionError",
     "McpPolicy",
     "McpPrompt",
@@ -18,8 +20,11 @@ __all__ = [
     "McpResource",
     "McpServer",
     "MemoryPins",
+    "MemoryTokens",
     "Pins",
     "Sampling",
+    "Tokens",
     "approve_by_client",
+    "oauth",
     "serve",
 ]

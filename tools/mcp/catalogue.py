@@ -151,6 +151,19 @@ async def _list_tools(client: "Client") -> "list[mcp_types.Tool]":
     return await all_pages(client.list_tools, lambda page: page.tools)
 
 
+async def if_known(listing: Awaitable[list[T]]) -> list[T]:
+    """The items of a list, none of a list that the server does not know."""
+    from mcp.shared.exceptions import MCPError
+    from mcp_types import METHOD_NOT_FOUND
+
+    try:
+        return await listing
+    except MCPError as error:
+        if error.code != METHOD_NOT_FOUND:
+            raise
+        return []
+
+
 async def all_pages(fetch: Callable[..., Awaitable[Page]], items: Callable[[Page], Sequence[T]]) -> list[T]:
     """The items of every page of a list.
 

@@ -12,7 +12,7 @@ from arriero.tools.artifacts import ToolOutput
 from arriero.tools.context import ToolContext
 from arriero.tools.errors import ToolArgumentError, ToolDefinitionError, ToolError
 from arriero.tools.mcp.call import call_tool
-from arriero.tools.mcp.catalogue import Catalogue, Offer, all_pages
+from arriero.tools.mcp.catalogue import Catalogue, Offer, all_pages, if_known
 from arriero.tools.mcp.channel import Channel
 from arriero.tools.mcp.declared import clean
 from arriero.tools.mcp.pins import MemoryPins, Pins
@@ -215,7 +215,7 @@ class McpServer:
             if client.server_capabilities.resources is None:
                 return []
             plain = await all_pages(client.list_resources, lambda page: page.resources)
-            templates = await all_pages(client.list_resource_templates, lambda page: page.resource_templates)
+            templates = await if_known(all_pages(client.list_resource_templates, lambda page: page.resource_templates))
             return [read_resource(item) for item in (*plain, *templates)]
 
         return await self._ask(list_all)
