@@ -149,7 +149,10 @@ def _check_kernel(needed: int) -> None:
 
 
 def _make_folders(uid: int | None, folder: str | None, room: int) -> Path:
-    scratch = Path(tempfile.mkdtemp(prefix="arriero-code-", dir=folder or _in_memory(room)))
+    try:
+        scratch = Path(tempfile.mkdtemp(prefix="arriero-code-", dir=folder or _in_memory(room)))
+    except OSError as error:
+        raise SandboxUnavailable(f"no workspace can be made: {error}") from error
     for path in (scratch, *(scratch / name for name in _FOLDERS)):
         path.mkdir(0o700, exist_ok=True)
         if uid is not None:
