@@ -19,6 +19,7 @@ _log = logging.getLogger(__name__)
 MOST_RESULTS = 20
 """Most results of one search: what every provider can give."""
 
+_LONGEST_PAUSE = 60.0  # a provider may ask for a month; it is then asked again in a minute
 _QUERY_CHARS = 400  # Brave and Tavily refuse longer ones
 
 
@@ -196,7 +197,9 @@ class WebSearch:
             problem = error
             if not error.again or error.wait is None:
                 return error.again
-            return max(error.wait, 0.001) if error.wait < ends - time.monotonic() else False
+            now, pace = time.monotonic(), self._paces[position]
+            pace.free_at = max(pace.free_at, now + min(error.wait, _LONGEST_PAUSE))  # other searches wait as well
+            return max(error.wait, 0.001) if error.wait < ends - now else False
 
         with anyio.move_on_after(max(0.0, ends - time.monotonic())):
             async for attempt in stamina.retry_context(
@@ -228,11 +231,9 @@ class WebSearch:
     async def _turn(self, position: int, ends: float) -> None:
         """Wait until the provider may be asked; fail at once when that is too late."""
         provider, pace, now = self.providers[position], self._paces[position], time.monotonic()
-        if provider.rate is None:
-            return
         start = max(now, pace.free_at)
         if start >= ends:
-            problem = f"{provider.rate:g} searches a second are allowed and others wait; try again later"
+            problem = f"takes no search for another {start - now:.0f} s; try again later"
             raise SearchError(provider.name, "rate", problem)
-        pace.free_at = start + 1 / provider.rate
+        pace.free_at = start + (1 / provider.rate if provider.rate else 0)
         await anyio.sleep(start - now)

@@ -1,6 +1,6 @@
 """`web_search`: the tool that a model calls."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,19 +96,33 @@ def web_search(
     if not isinstance(count, int) or not 1 <= count <= MOST_RESULTS:
         raise ToolDefinitionError(f"web_search: count is {count!r}; use 1 to {MOST_RESULTS}")
     searcher = _searcher(provider, index, timeout)
-    default = count
+    wide = not builtin and (any(one.live for one in searcher.providers) if filters is None else filters)
+    return describe(
+        _filtered(searcher, count) if wide else _by_query(searcher, count),
+        name="web_search",
+        timeout=searcher.timeout + 5,  # the search's own deadline comes first and says more
+        idempotent=True,
+        builtin="brave_search" if builtin else None,
+        source=", ".join(one.name for one in searcher.providers),
+    )
 
-    async def search_by_query(query: str) -> str:
+
+def _by_query(searcher: WebSearch, count: int) -> Callable[..., Awaitable[str]]:
+    async def search(query: str) -> str:
         """Search the web.
 
         Args:
             query: What to look for.
         """
-        found = await searcher.search(query, count=default)
+        found = await searcher.search(query, count=count)
         return format_hits(found.provider, found.hits)
 
-    async def search_filtered(
-        query: str, count: int = default, region: str | None = None, freshness: Freshness | None = None
+    return search
+
+
+def _filtered(searcher: WebSearch, most: int) -> Callable[..., Awaitable[str]]:
+    async def search(
+        query: str, count: int = most, region: str | None = None, freshness: Freshness | None = None
     ) -> str:
         """Search the web.
 
@@ -121,15 +135,7 @@ def web_search(
         found = await searcher.search(query, count=min(max(count, 1), MOST_RESULTS), region=region, freshness=freshness)
         return format_hits(found.provider, found.hits)
 
-    wide = not builtin and (any(one.live for one in searcher.providers) if filters is None else filters)
-    return describe(
-        search_filtered if wide else search_by_query,
-        name="web_search",
-        timeout=searcher.timeout + 5,  # the search's own deadline comes first and says more
-        idempotent=True,
-        builtin="brave_search" if builtin else None,
-        source=", ".join(one.name for one in searcher.providers),
-    )
+    return search
 
 
 def _searcher(

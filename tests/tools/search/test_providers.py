@@ -220,6 +220,16 @@ async def test_a_wait_beyond_the_deadline_is_not_begun(services: Services, heade
     assert len(services.seen) == 1
 
 
+async def test_a_provider_that_asked_to_wait_is_left_alone(services: Services) -> None:
+    services.first = [brave_error(429, "RATE_LIMITED", "Too many", {"retry-after": "3600"})]
+    search = searcher(services.provider("brave")).search
+    with pytest.raises(SearchError, match="it asks to wait 3600 s"):
+        await search("mules")
+    with pytest.raises(SearchError, match="takes no search for another 60 s"):
+        await search("hay")
+    assert len(services.seen) == 1
+
+
 @pytest.mark.parametrize("asked", ["nan", "inf", "-5", "soon", "", "Sun, 99 Nov 2094 08:49:37 GMT"])
 async def test_a_wait_that_is_none_is_ours_to_choose(services: Services, asked: str) -> None:
     services.first = [brave_error(429, "RATE_LIMITED", "Too many", {"retry-after": asked})]
