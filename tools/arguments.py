@@ -1,7 +1,7 @@
 """The bounds of what a model may pass to a tool, whatever the tool."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from arriero.tools.errors import ToolArgumentError
@@ -42,7 +42,7 @@ def check_bounds(arguments: object) -> Mapping[str, Any]:
     for name, value in arguments.items():
         if not isinstance(name, str):
             raise ToolArgumentError(f"the arguments must have names that are texts, not {_kind(name)}")
-        left = _check(value, f"argument '{shown(name)}'", left - len(name))
+        left = _check(value, name, left - len(name))
     return arguments
 
 
@@ -66,52 +66,57 @@ def closest(name: str, known: Sequence[str]) -> str:
     return f"did you mean '{folded[found[0]]}'?" if found else ""
 
 
-def _check(value: object, where: str, left: int) -> int:
+def _check(value: object, name: str, left: int) -> int:
     """How many characters are left after this argument."""
     open_: list[tuple[object, int]] = [(value, 1)]
     while open_:
         value, level = open_.pop()
         left -= len(value) if isinstance(value, str) else 8
-        if left < 0:
-            raise ToolArgumentError(f"{where}: too long; all arguments together may have {MOST_CHARS} characters")
         if isinstance(value, dict | list):
             if level > MOST_LEVELS:
-                raise ToolArgumentError(f"{where}: nested more than {MOST_LEVELS} levels deep; give a flatter value")
-            if len(value) * 8 > left:
-                raise ToolArgumentError(f"{where}: too long; all arguments together may have {MOST_CHARS} characters")
-            open_ += ((inner, level + 1) for inner in _inner(value, where))
-        else:
-            _check_plain(value, where)
+                raise _wrong(name, f"nested more than {MOST_LEVELS} levels deep; give a flatter value")
+            inner = _inner(value, name) if len(value) * 8 <= left else ()
+            left -= 0 if inner else len(value) * 8
+            open_ += ((entry, level + 1) for entry in inner)
+        elif problem := _problem(value):
+            raise _wrong(name, problem)
+        if left < 0:
+            raise _wrong(name, f"too long; all arguments together may have {MOST_CHARS:,} characters")
     return left
 
 
-def _inner(value: dict[Any, Any] | list[Any], where: str) -> Iterable[object]:
+def _inner(value: dict[Any, Any] | list[Any], name: str) -> Sequence[object]:
     if isinstance(value, list):
         return value
     for key in value:
         if not isinstance(key, str):
-            raise ToolArgumentError(f"{where}: the names in an object must be texts, not {_kind(key)}")
+            raise _wrong(name, f"the names in an object must be texts, not {_kind(key)}")
     return [*value.keys(), *value.values()]
 
 
-def _check_plain(value: object, where: str) -> None:
+def _problem(value: object) -> str:
+    """What is wrong with a value that holds no others."""
     match value:
         case str():
             try:
                 value.encode()
             except UnicodeEncodeError:
-                problem = "holds half of a surrogate pair; write the character itself"
-                raise ToolArgumentError(f"{where}: {problem}") from None
+                return "holds half of a surrogate pair; write the character itself"
         case None | bool():
             pass
         case int():
             if value.bit_length() > _MOST_BITS:
-                raise ToolArgumentError(f"{where}: a number of more than {_MOST_BITS} bits; give a smaller one")
+                return f"a number of more than {_MOST_BITS} bits; give a smaller one"
         case float():
             if not math.isfinite(value):
-                raise ToolArgumentError(f"{where}: {value} is no number of JSON; give a finite one")
+                return f"{value} is no number of JSON; give a finite one"
         case _:
-            raise ToolArgumentError(f"{where}: {_kind(value)} is no JSON value")
+            return f"{_kind(value)} is no JSON value"
+    return ""
+
+
+def _wrong(name: str, problem: str) -> ToolArgumentError:
+    return ToolArgumentError(f"argument '{shown(name)}': {problem}")
 
 
 def _kind(value: object) -> str:

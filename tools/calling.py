@@ -9,8 +9,8 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from secrets import token_hex
 from typing import Any, cast
-from uuid import uuid4
 
 import anyio
 import anyio.lowlevel
@@ -32,7 +32,7 @@ from arriero.tools.events import (
     ToolCallStarted,
     ToolEvent,
 )
-from arriero.tools.owned_task import outcome_of
+from arriero.tools.owned_task import Attempt
 from arriero.tools.tool import Tool
 from arriero.tools.truncation import cut_middle, fits
 from arriero.tools.values import as_text, shorten, strict, to_output
@@ -90,7 +90,7 @@ class Rules:
     count_tokens: Callable[[str], int] | None
     approve: Approve | None
     on_event: Callable[[ToolEvent], None] | None
-    left: set["asyncio.Task[Any]"] = field(default_factory=set)
+    left: set["asyncio.Task[None]"] = field(default_factory=set)
 
     def tell(self, event: ToolEvent) -> None:
         """Hand an event on. A listener that fails does not harm the call."""
@@ -125,21 +125,12 @@ class Calling:
     """
 
     def __init__(self, call: ToolCall, offer: Offer, rules: Rules, context: ToolContext) -> None:
-        key = context.idempotency_key or uuid4().hex
-        self._call, self._offer, self._tool, self._rules = call, offer, offer.tool, rules
-        self._id = context.call_id or call.id or f"call_{key[:12]}"
+        self._call, self._offer, self._tool, self._rules, self._context = call, offer, offer.tool, rules, context
         self._name = offer.tool.name
-        self._report_outside = context.report
-        self._context = replace(
-            context,
-            call_id=self._id,
-            idempotency_key=key,
-            count_tokens=rules.count_tokens or context.count_tokens,
-            report=self._report,
-            ask=self._ask if rules.approve else None,
-        )
+        self._key = context.idempotency_key or token_hex(16)
+        self._id = context.call_id or call.id or f"call_{self._key[:12]}"
         self._started = time.perf_counter()
-        self._scope = anyio.CancelScope()  # of the attempt
+        self._attempt: Attempt[ToolOutput] | None = None
         self._over = False
         self._attempts = self._progress = 0
         self._cached = self._cut = self._thread_left = self._task_left = False
@@ -154,8 +145,10 @@ class Calling:
             Its result; only cancellation from outside is raised.
         """
         context = self._context
-        self._rules.tell(ToolCallStarted(self._id, self._name, context.session, context.run, context.idempotency_key))
+        self._rules.tell(ToolCallStarted(self._id, self._name, context.session, context.run, self._key))
         try:
+            if context.deadline == math.inf:
+                return await self._answer()
             with anyio.CancelScope(deadline=context.deadline):
                 return await self._answer()
             await anyio.lowlevel.checkpoint()  # a scope around this one that ends at the same time comes first
@@ -194,7 +187,7 @@ class Calling:
         """Attempt it until it works, or must not be tried again."""
         while True:
             self._attempts += 1
-            output, error = await self._attempt(arguments)
+            output, error = await self._once(arguments)
             if error is None:
                 return cast("ToolOutput", output)  # one of the two is None
             final = isinstance(error, ToolError) and not isinstance(error, ToolTimeout | ToolUnavailable)
@@ -206,23 +199,40 @@ class Calling:
             self._rules.tell(ToolCallRetried(self._id, self._name, self._attempts, delay, error))
             await anyio.sleep(delay)
 
-    async def _attempt(self, arguments: Mapping[str, Any]) -> tuple[ToolOutput | None, BaseException | None]:
-        tool = self._tool
+    async def _once(self, arguments: Mapping[str, Any]) -> tuple[ToolOutput | None, BaseException | None]:
+        timeout = self._tool.timeout
+        context = self._told_context(asyncio.get_running_loop().time() + timeout)
         self._thread_left = self._task_left = False
-        with anyio.CancelScope(deadline=anyio.current_time() + tool.timeout) as self._scope:
-            context = replace(self._context, deadline=min(self._context.deadline, self._scope.deadline))
-            return await outcome_of(lambda: self._work(arguments, context), self._leave)
+
+        async def work() -> ToolOutput:
+            return to_output(await self._tool.handler(arguments, context))
+
+        self._attempt = Attempt(work, timeout, self._leave)
+        outcome = await self._attempt.outcome()
+        if outcome is not None:
+            return outcome
         how = "was stopped"
         if self._thread_left:
             how = "was given up; its thread runs on, for Python cannot stop it"
         elif self._task_left:
             how = "was given up; it runs on, for it does not listen"
-        return None, ToolTimeout(f"{self._name} took longer than {tool.timeout:g} s and {how}")
+        return None, ToolTimeout(f"{self._name} took longer than {timeout:g} s and {how}")
 
-    async def _work(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolOutput:
-        return to_output(await self._tool.handler(arguments, context))
+    def _told_context(self, deadline: float) -> ToolContext:
+        """The context as the tool is told it, or who approves."""
+        given = self._context
+        return ToolContext(
+            session=given.session,
+            run=given.run,
+            call_id=self._id,
+            deadline=min(given.deadline, deadline),
+            idempotency_key=self._key,
+            count_tokens=self._rules.count_tokens or given.count_tokens,
+            report=self._report,
+            ask=self._ask if self._rules.approve else None,
+        )
 
-    def _leave(self, task: "asyncio.Task[Any]") -> None:
+    def _leave(self, task: "asyncio.Task[None]") -> None:
         self._task_left = True
         self._rules.left.add(task)
         task.add_done_callback(self._rules.left.discard)
@@ -235,13 +245,15 @@ class Calling:
             raise _NotApproved(f"{self._name} was not run: a person must approve it, and did not")
 
     async def _ask(self, question: str) -> bool:
-        """Ask in the middle of an attempt, whose time stands still meanwhile."""
-        left = self._scope.deadline - anyio.current_time()
-        self._scope.deadline = math.inf
+        """Ask in the middle of an attempt, whose clock stands still meanwhile."""
+        attempt = self._attempt
+        if attempt is None:
+            return False
+        attempt.pause()
         try:
             return await self._approved(question)
         finally:
-            self._scope.deadline = anyio.current_time() + left
+            attempt.go_on()
 
     async def _approved(self, question: str) -> bool:
         if self._rules.approve is None:
@@ -250,7 +262,8 @@ class Calling:
         reason: Refusal = "denied"
         approved = False
         try:
-            answer = await self._rules.approve(self._call, self._tool, replace(self._context, question=question))
+            context = replace(self._told_context(self._context.deadline), question=question)
+            answer = await self._rules.approve(self._call, self._tool, context)
             approved = answer is True  # what is nearly true is no consent
         except Exception as error:  # whatever is wrong with the asking, nobody agreed
             _log.warning("asking for approval of %s failed: %s", self._name, type(error).__name__)
@@ -269,7 +282,7 @@ class Calling:
             self._progress += 1
             said = replace(said, message=shorten(strict(str(said.message)), _SHOWN_PROGRESS))
             self._rules.tell(ToolCallProgressed(self._id, self._name, said.message, said.done, said.total))
-            self._report_outside(said)
+            self._context.report(said)
 
     async def _result(self, output: ToolOutput) -> ToolResult:
         content = output.content
@@ -277,13 +290,13 @@ class Calling:
         if notes and content == "":
             content = "\n".join(notes)
         most = self._tool.max_result_tokens or self._rules.max_result_tokens
-        text = as_text(content)
-        if not fits(text, most, self._context.count_tokens):
+        text, count = as_text(content), self._rules.count_tokens or self._context.count_tokens
+        if not fits(text, most, count):
             self._cut = True
             suffix, kind = ("txt", "text/plain; charset=utf-8") if text is content else ("json", "application/json")
             kept = await self._keep(Attachment(f"{self._name}.{suffix}", kind, text.encode()))
             whole = f"the whole is artifact {kept.id}" if kept else "the whole could not be kept"
-            content = cut_middle(text, most, self._context.count_tokens, whole)
+            content = cut_middle(text, most, count, whole)
         error = output.error and shorten(strict(output.error), _SHOWN_PROBLEM)
         return ToolResult(self._call, content, error, self._duration(), self._tool.source, tuple(self._artifacts))
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import anyio
 
@@ -12,40 +12,75 @@ T = TypeVar("T")
 _GRACE = 1.0
 
 
-async def outcome_of(
-    work: Callable[[], Awaitable[T]], leave: Callable[["asyncio.Task[Any]"], None]
-) -> tuple[T, None] | tuple[None, BaseException]:
-    """Await work that is not trusted to end when it is cancelled.
+class Attempt(Generic[T]):
+    """One try of work that is not trusted to end when it is cancelled.
 
-    A task group would wait for it for ever. Here it is cancelled when this is, and after a second it is left behind.
+    A task group would wait for it for ever. Here it is cancelled when its time is up, or when whoever waits is
+    cancelled, and after a second of grace it is left behind.
 
     Args:
-        work: What to await.
+        work: What to do.
+        seconds: Its time.
         leave: Takes the task that is left behind.
-
-    Returns:
-        Its value, or what it raised: also `SystemExit`, or a cancellation that nobody asked for. Only a
-        `KeyboardInterrupt`, which in a task is the user's own, passes through.
     """
-    task = asyncio.get_running_loop().create_task(_caught(work))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
+
+    def __init__(
+        self, work: Callable[[], Awaitable[T]], seconds: float, leave: Callable[["asyncio.Task[None]"], None]
+    ) -> None:
+        self._work, self._leave = work, leave
+        self._loop = loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[tuple[T | None, BaseException | None] | None] = loop.create_future()
+        self._timer = loop.call_later(seconds, self._give_up)
+        self._paused_with = 0.0
+
+    async def outcome(self) -> tuple[T | None, BaseException | None] | None:
+        """Run it.
+
+        Returns:
+            Its value, or what it raised, also `SystemExit` or a cancellation that nobody asked for; None when its
+            time was up. A `KeyboardInterrupt`, which in a task is the user's own, passes through.
+        """
+        task = self._loop.create_task(self._run())
+        found = None
+        try:
+            found = await self._ended
+        finally:
+            self._timer.cancel()
+            if found is None:
+                await self._end(task)
+        return found
+
+    def pause(self) -> None:
+        """Stop the clock."""
+        self._paused_with = self._timer.when() - self._loop.time()
+        self._timer.cancel()
+
+    def go_on(self) -> None:
+        """Start the clock again."""
+        if not self._ended.done():
+            self._timer = self._loop.call_later(self._paused_with, self._give_up)
+
+    async def _run(self) -> None:
+        outcome: tuple[T | None, BaseException | None]
+        try:
+            outcome = await self._work(), None
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # the boundary between a tool and the program
+            outcome = None, error
+        if not self._ended.done():
+            self._ended.set_result(outcome)
+
+    def _give_up(self) -> None:
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+    async def _end(self, task: "asyncio.Task[None]") -> None:
         task.cancel()
         with anyio.move_on_after(_GRACE, shield=True):
             await asyncio.wait({task})
         if not task.done():
-            leave(task)
-        raise
-
-
-async def _caught(work: Callable[[], Awaitable[T]]) -> tuple[T, None] | tuple[None, BaseException]:
-    try:
-        return await work(), None
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # the boundary between a tool and the program
-        return None, error
+            self._leave(task)
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
-from arriero.tools.arguments import check_bounds, closest, shown
+from arriero.tools.arguments import closest, shown
 from arriero.tools.context import ToolContext
 from arriero.tools.docstrings import original
 from arriero.tools.errors import ToolArgumentError, ToolDefinitionError
@@ -114,7 +114,7 @@ def check_arguments(parameters: Parameters, arguments: Mapping[str, Any]) -> tup
 
     Args:
         parameters: The function's parameters.
-        arguments: The arguments as the model wrote them.
+        arguments: The arguments as the model wrote them, within `check_bounds`.
 
     Returns:
         Positional and keyword arguments for the function.
@@ -122,7 +122,7 @@ def check_arguments(parameters: Parameters, arguments: Mapping[str, Any]) -> tup
     Raises:
         ToolArgumentError: An argument is missing, unknown or does not fit its type.
     """
-    values = _values(parameters, check_bounds(arguments))
+    values = _values(parameters, arguments)
     positional = [values[parameter.name] for parameter in parameters.described if parameter.positional_only]
     keyword = {parameter.name: values[parameter.name] for parameter in parameters.described[len(positional) :]}
     return positional, keyword
@@ -141,7 +141,7 @@ def canonical(parameters: Parameters, arguments: Mapping[str, Any]) -> str:
     Raises:
         ToolArgumentError: As for `check_arguments`.
     """
-    values = _values(parameters, check_bounds(arguments))
+    values = _values(parameters, arguments)
     plain = {
         parameter.name: _default(parameter.adapter, values[parameter.name]).get("default")
         for parameter in parameters.described

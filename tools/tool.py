@@ -9,6 +9,7 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
 import anyio
 
 from arriero.prompts.messages import JSON
+from arriero.tools.arguments import check_bounds
 from arriero.tools.cache import Cache
 from arriero.tools.context import ToolContext
 from arriero.tools.docstrings import original, read_docstring
@@ -135,7 +136,7 @@ class Tool:
             ToolError: The tool said that it cannot do its work, or its value is none that JSON can carry.
         """
         with anyio.move_on_after(self.timeout):
-            return to_output(await self.handler(arguments, context or ToolContext())).content
+            return to_output(await self.handler(check_bounds(arguments), context or ToolContext())).content
         raise ToolTimeout(f"{self.name} took longer than {self.timeout:g} s and was stopped")
 
     async def aclose(self) -> None:

@@ -75,6 +75,9 @@ def to_json(value: object) -> JSON:
     """
     from pydantic_core import PydanticSerializationError, to_jsonable_python
 
+    if value is None or type(value) in (bool, int, float):
+        value = strict(value)
+        return value if isinstance(value, str) else json.dumps(value)
     try:
         plain = strict(to_jsonable_python(value))
         return plain if isinstance(plain, str | dict | list) else json.dumps(plain)
