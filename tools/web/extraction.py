@@ -150,7 +150,7 @@ class Extraction:
         deadline = time.monotonic() + limits.seconds
         max_answer = 12 * limits.chars + 1_000_000  # JSON writes one character in up to 12 bytes
         job |= {"max_chars": limits.chars, "memory": limits.memory, "max_answer": max_answer}
-        job |= {"cpu": max(1, round(limits.seconds))}
+        job |= {"cpu": max(1, int(limits.seconds) - 1)}  # ends the fork alone, before the wall time ends it all
         if not self._slots.acquire(timeout=limits.seconds):
             raise ToolError("too many documents are being read; try again")
         try:

@@ -17,7 +17,6 @@ import resource
 import signal
 import sys
 import time
-import unicodedata
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from itertools import islice
@@ -42,7 +41,10 @@ _CHARSET = re.compile(
 _META_CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([A-Za-z0-9_:-]{1,40})", re.IGNORECASE)
 _BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 # text that no reader sees: tags and variation selectors beyond the planes of letters, joiners of nothing, direction
-_INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e0fff]")
+_INVISIBLE = re.compile(
+    "[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e0fff"
+    "\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ue000-\uf8ff\U000f0000-\U0010ffff]"  # controls, halves, private use
+)
 
 
 class Unreadable(Exception):
@@ -66,11 +68,12 @@ def read_document(job: dict[str, Any], body: bytes) -> dict[str, Any]:
         cut = False
     else:
         title, text, links, cut = "", _decode(body, job["charset"]), [], False
-    text = _clean(text)
-    if not text:
-        raise Unreadable("it has no text")
     limit = job["max_chars"]
-    return {"title": _line(title)[:_TITLE], "text": text[:limit], "links": links, "cut": cut or len(text) > limit}
+    clean = _clean(text[: 2 * limit])
+    if not clean:
+        raise Unreadable("it has no text")
+    cut = cut or len(text) > 2 * limit or len(clean) > limit
+    return {"title": _line(_clean(title))[:_TITLE], "text": clean[:limit], "links": links, "cut": cut}
 
 
 def _read_html(source: str, url: str, seconds: float) -> tuple[str, str, list[list[str]]]:
@@ -288,7 +291,6 @@ def _checked(text: str) -> str:
 
 def _clean(text: str) -> str:
     text = _INVISIBLE.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
-    text = "".join(char for char in text if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cs", "Co"))
     return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", text)).strip()
 
 
