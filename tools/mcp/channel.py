@@ -10,7 +10,15 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from arriero.tools.errors import ToolError
 from arriero.tools.mcp.declared import clean
-from arriero.tools.mcp.fault import Interrupted, McpConnectionError, NotSent, SessionGone, explain, quiet_sdk
+from arriero.tools.mcp.fault import (
+    Interrupted,
+    McpConnectionError,
+    NotSent,
+    SessionGone,
+    explain,
+    quiet_sdk,
+    root_cause,
+)
 from arriero.tools.mcp.policy import McpPolicy
 from arriero.tools.mcp.questions import elicitation_callback, sampling_callback
 from arriero.tools.mcp.routes import Attempt, Route
@@ -230,10 +238,10 @@ class Channel:
     def _failed(self, attempt: Attempt, error: Exception) -> McpConnectionError:
         from mcp.shared.exceptions import MCPError
 
-        why = explain(error)
+        why, cause = explain(error), root_cause(error)
         try:
-            if isinstance(error, MCPError):
-                attempt.raise_fault(error)
+            if isinstance(cause, MCPError):
+                attempt.raise_fault(cause)
         except (NotSent, Interrupted) as fault:
             why = str(fault) or why
         return McpConnectionError(f"MCP server {self._name!r} cannot be used: {clean(why, _MAX_ERROR)}")

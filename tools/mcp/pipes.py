@@ -41,7 +41,7 @@ class Child:
         stray: Bytes on its standard output that were no messages.
         problem: Why its output is not read any more.
         stderr: The last it wrote to its standard error.
-        status: Its exit status, once it ended.
+        status: Its exit status, when it ended without being told to.
         ended: Set when it gives no more messages.
     """
 
@@ -164,11 +164,14 @@ async def _drain(stderr: ByteReceiveStream, child: Child) -> None:
 
 async def _stop(process: Process, child: Child) -> None:
     """Close its input, wait, then end the whole group; each wait is bounded."""
+    ended_itself = child.ended.is_set()
     with suppress(OSError, anyio.BrokenResourceError, anyio.ClosedResourceError), anyio.move_on_after(_GRACE):
         await _piped(process.stdin).aclose()
     with anyio.move_on_after(_GRACE):
         while process.returncode is None:  # noqa: ASYNC110 - `wait` also waits until nobody holds the pipes
             await anyio.sleep(_POLL)
+    if ended_itself:
+        child.status = process.returncode
     for number in (signal.SIGTERM, signal.SIGKILL):
         if not _signal_group(process.pid, number):
             break
@@ -176,7 +179,6 @@ async def _stop(process: Process, child: Child) -> None:
             while process.returncode is None or _signal_group(process.pid, 0):  # noqa: ASYNC110
                 await anyio.sleep(_POLL)
             break
-    child.status = process.returncode
 
 
 def _piped(stream: Pipe | None) -> Pipe:

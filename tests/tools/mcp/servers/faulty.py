@@ -157,6 +157,8 @@ def call(message):
             sys.stderr.write("secret canary " * 100_000)
             sys.stderr.flush()
             return text("written")
+        case "dies later" | "dies with tools":
+            return text(str(os.getpid()))
     return text("done")
 
 
@@ -172,8 +174,6 @@ def start():
         case "prints":
             while True:
                 print("chatter " * 100)
-        case "dies later" if count("started") == 1:
-            signal.signal(signal.SIGALRM, lambda *_: os._exit(1))
         case "pids":
             ignoring = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(1000)"
             child = subprocess.Popen([sys.executable, "-c", ignoring])
