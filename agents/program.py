@@ -46,7 +46,7 @@ def load(file: Path, question: str | None = None) -> Program:
     Raises:
         UnusableProgram: It does not define what can be run.
     """
-    found = vars(_execute(file))
+    found = vars(execute(file))
     agent, main = found.get("agent"), found.get("main")
     if callable(agent):
         questions = (question,) if question is not None else found.get("QUESTIONS", ())
@@ -98,7 +98,18 @@ async def run_program(program: Program, opening: Opening, presenter: Presenter) 
     return well
 
 
-def _execute(file: Path) -> object:
+def execute(file: Path) -> object:
+    """Run a Python file as a module, which may import its neighbours.
+
+    Args:
+        file: The file.
+
+    Returns:
+        The module.
+
+    Raises:
+        UnusableProgram: Its name does not end in .py.
+    """
     # dataclasses and typing look the module up by its name; no import statement can mean a name like this one
     name = f"<{file.resolve()}>"
     spec = importlib.util.spec_from_file_location(name, file)

@@ -12,7 +12,7 @@ import anyio
 import typer
 from typer.core import TyperGroup
 
-from arriero import __version__, cli_lines
+from arriero import __version__, cli_lines, cli_tools
 from arriero.prompts.errors import ArrieroError
 from arriero.terminal import example, named_dialect, one_line, print_json
 
@@ -223,6 +223,13 @@ app.command(
 app.command(
     epilog=example('echo \'{"id": 1, "text": "Hello.<|eot_id|>"}\' | arriero parse --dialect llama3.1 -'),
 )(cli_lines.parse)
+
+
+app.add_typer(cli_tools.tools, name="tools")
+app.command(
+    "mcp",
+    epilog=example("arriero mcp", "arriero mcp --from tools.py --http 127.0.0.1:8765"),
+)(cli_tools.serve_mcp)
 
 
 @app.command(epilog=example("arriero serve --port 8400", "arriero serve --url http://localhost:8000/v1"))
