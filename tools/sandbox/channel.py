@@ -23,7 +23,7 @@ class ChannelBroken(SandboxError):
 
 
 def encode_frame(head: dict[str, Any], body: bytes = b"", *, most: int) -> bytes:
-    """A frame: the lengths of both parts as 32-bit numbers, a JSON object, bytes.
+    r"""A frame: the lengths of both parts as 32-bit numbers, a JSON object, bytes.
 
     Args:
         head: The object.
@@ -38,7 +38,7 @@ def encode_frame(head: dict[str, Any], body: bytes = b"", *, most: int) -> bytes
 
     Example:
         >>> encode_frame({}, b"a", most=8)
-        b'\\x00\\x00\\x00\\x02\\x00\\x00\\x00\\x01{}a'
+        b'\x00\x00\x00\x02\x00\x00\x00\x01{}a'
     """
     data = json.dumps(head).encode()
     if len(data) > HEAD_MOST or len(data) + len(body) > most:
@@ -78,6 +78,8 @@ class Channel:
     def __init__(self, launched: Launched, most: int) -> None:
         self._socket = launched.control
         self._most = most
+        self._arrived = bytearray()
+        self._lengths: tuple[int, int] | None = None
 
     async def send(self, head: dict[str, Any], body: bytes = b"") -> None:
         """Send a frame.
@@ -100,7 +102,7 @@ class Channel:
                 raise ChannelClosed("the worker is gone") from error
 
     async def receive(self) -> tuple[dict[str, Any], bytes]:
-        """Wait for a frame.
+        """Wait for a frame. If this is cancelled, what has arrived of it is kept for the next try.
 
         Returns:
             Its JSON object and its bytes.
@@ -109,16 +111,20 @@ class Channel:
             ChannelClosed: The worker is gone.
             ChannelBroken: What it sent is no frame, or too large.
         """
-        head, body = _LENGTHS.unpack(await self._exactly(_LENGTHS.size))
-        if head > HEAD_MOST or head + body > self._most:
-            raise ChannelBroken(f"the worker announced a message of {head + body} bytes")
-        return decode_head(await self._exactly(head)), await self._exactly(body)
+        if self._lengths is None:
+            head, body = _LENGTHS.unpack(await self._take(_LENGTHS.size))
+            if head > HEAD_MOST or head + body > self._most:
+                raise ChannelBroken(f"the worker announced a message of {head + body} bytes")
+            self._lengths = head, body
+        head, body = self._lengths
+        data = await self._take(head + body)
+        self._lengths = None
+        return decode_head(data[:head]), data[head:]
 
-    async def _exactly(self, count: int) -> bytes:
-        pieces: list[bytes] = []  # memory is taken for what arrives, not for what is announced
-        while count:
+    async def _take(self, count: int) -> bytes:
+        while len(self._arrived) < count:  # memory is taken for what arrives, not for what is announced
             try:
-                piece = self._socket.recv(min(count, 1 << 16))
+                piece = self._socket.recv(count - len(self._arrived))
             except BlockingIOError:
                 await anyio.wait_readable(self._socket)
                 continue
@@ -126,6 +132,7 @@ class Channel:
                 raise ChannelClosed("the worker is gone") from error
             if not piece:
                 raise ChannelClosed("the worker is gone")
-            pieces.append(piece)
-            count -= len(piece)
-        return b"".join(pieces)
+            self._arrived += piece
+        data = bytes(self._arrived)
+        self._arrived.clear()
+        return data

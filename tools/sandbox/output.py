@@ -26,6 +26,10 @@ class Kept:
     _nonce: bytes = b""
     _seen: anyio.Event = field(default_factory=anyio.Event)
     _window: bytes = b""
+    _flowing: anyio.Event = field(default_factory=anyio.Event)
+
+    def __post_init__(self) -> None:
+        self._flowing.set()
 
     def begin(self, nonce: bytes) -> None:
         """Forget what was read, and look out for a nonce.
@@ -36,6 +40,12 @@ class Kept:
         self._head.clear()
         self._tail.clear()
         self._total, self._nonce, self._seen, self._window = 0, nonce, anyio.Event(), b""
+        self._flowing.set()
+
+    def pause(self) -> None:
+        """Forget what was read, and read no more until the next call: who still writes has to wait, at no cost."""
+        self.begin(b"")
+        self._flowing = anyio.Event()
 
     @property
     def total(self) -> int:
@@ -49,11 +59,12 @@ class Kept:
     async def drain(self) -> None:
         """Read until the pipe's end."""
         while True:
+            await self._flowing.wait()
             try:
                 piece = os.read(self.descriptor, _PIECE)
             except BlockingIOError:
                 await anyio.wait_readable(self.descriptor)
-                continue
+                continue  # not before it is known that this is still wanted
             except OSError:
                 piece = b""
             if not piece:

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
-from typing import Concatenate, Generic, ParamSpec, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 import anyio
 from anyio.from_thread import BlockingPortal
@@ -64,7 +64,7 @@ class OwnLoop(Generic[T]):
             SandboxError: The loop was stopped meanwhile.
         """
         done = anyio.Event()
-        native = current_token().native_token
+        native: Any = current_token().native_token
         wake = getattr(native, "call_soon_threadsafe", None) or native.run_sync_soon  # asyncio's name, or trio's
 
         def tell(_: "Future[R]") -> None:

@@ -46,6 +46,7 @@ class Sandbox:
         self._ready: deque[Running] = deque()
         self._sessions: set[SandboxSession] = set()
         self._needed = anyio.Event()
+        self._filled = anyio.Event()
         self._tasks: TaskGroup | None = None
         self._exits = contextlib.AsyncExitStack()
 
@@ -53,11 +54,13 @@ class Sandbox:
         self._tasks = await self._exits.enter_async_context(anyio.create_task_group())
         if self._warm:
             self._tasks.start_soon(self._replenish)
+        else:
+            self._filled.set()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
+    ) -> None:
         tasks = self._tasks
         self._tasks = None
         with anyio.CancelScope(shield=True):
@@ -68,7 +71,8 @@ class Sandbox:
                     group.start_soon(self._ready.popleft().end)
         if tasks is not None:
             tasks.cancel_scope.cancel()
-        return await self._exits.__aexit__(kind, error, trace)
+        # What was raised inside is no task's: the group would wrap it in one of its own.
+        await self._exits.__aexit__(None, None, None)
 
     async def open(self) -> SandboxSession:
         """Open a session, with a worker that waits or a new one.
@@ -86,13 +90,13 @@ class Sandbox:
         return session
 
     async def ready(self) -> None:
-        """Wait until as many workers wait as should."""
-        while self._tasks is not None and len(self._ready) < self._warm:
-            await anyio.sleep(0.005)
+        """Wait until as many workers wait as should, or none more can be started."""
+        await self._filled.wait()
 
     async def _take(self) -> Running:
         while self._ready:
             worker = self._ready.popleft()
+            self._filled = anyio.Event()
             self._needed.set()
             if worker.alive:
                 return worker
@@ -105,9 +109,15 @@ class Sandbox:
         return await Running.start(self.tier, self.limits, self._python, self._tasks)
 
     async def _replenish(self) -> None:
-        while True:
+        while self._tasks is not None:
             self._needed = anyio.Event()
             with contextlib.suppress(SandboxUnavailable):  # who opens a session is told
-                while len(self._ready) < self._warm:
+                while self._tasks is not None and len(self._ready) < self._warm:
                     self._ready.append(await self._start())
+            if self._tasks is None:  # left in the meantime
+                with anyio.CancelScope(shield=True):
+                    while self._ready:
+                        await self._ready.popleft().end()
+                return
+            self._filled.set()
             await self._needed.wait()

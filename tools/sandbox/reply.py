@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from arriero.tools.artifacts import Attachment
 from arriero.tools.sandbox.channel import Channel, ChannelBroken
-from arriero.tools.sandbox.execution import Execution, FileEntry, Reason
+from arriero.tools.sandbox.execution import Execution, FileEntry, Reason, Status
 from arriero.tools.sandbox.limits import Limits
 from arriero.tools.sandbox.output import Kept, cut_to
 
@@ -134,6 +134,7 @@ def read_path(shown: str) -> str:
 def finish(
     reply: Reply | None,
     killed_for: Reason | None,
+    late: bool,
     ending: str,
     outputs: tuple[Kept, Kept],
     limits: Limits,
@@ -144,6 +145,7 @@ def finish(
     Args:
         reply: The worker's answer, if there was one.
         killed_for: Why the worker was killed, if it was.
+        late: Whether the call was past its time.
         ending: What happened, in words, when the call was ended.
         outputs: Standard output and error.
         limits: The limits.
@@ -152,19 +154,22 @@ def finish(
     Returns:
         The execution.
     """
-    error: str | None
-    reason: Reason | None
+    status: Status
+    value: str | None = None
+    error: str | None = ending
+    reason = killed_for
     if reply is None or killed_for is not None:
-        status, value, error, reason = "killed", None, ending, killed_for
-    elif reply.status == "interrupted":
-        status, value, error, reason = "killed", None, f"{reply.error or ''}{ending}", "time"
+        status = "killed"
+    elif late and reply.status == "interrupted":
+        status, error, reason = "killed", f"{reply.error or ''}{ending}", "time"
     else:
-        status, value, error, reason = reply.status, reply.value, reply.error, None
+        status = "completed" if reply.status == "completed" else "failed"
+        value, error = reply.value, reply.error
     room = limits.output - len((value or "").encode()) - len((error or "").encode())
     stderr, cut_stderr = outputs[1].text(room // 4 if outputs[0].total > room // 2 else room // 2)
     stdout, cut_stdout = outputs[0].text(room - len(stderr.encode()))
     return Execution(
-        status=status,  # type: ignore[arg-type]
+        status=status,
         stdout=stdout,
         stderr=stderr,
         value=value,

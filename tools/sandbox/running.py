@@ -4,12 +4,13 @@ import contextlib
 import os
 import secrets
 import signal
+import subprocess
 import time
 from typing import Any
 
 import anyio
 import anyio.to_thread
-from anyio.abc import TaskGroup
+from anyio.abc import TaskGroup, TaskStatus
 
 from arriero.tools.sandbox.channel import Channel, ChannelBroken, ChannelClosed
 from arriero.tools.sandbox.errors import SandboxError, SandboxUnavailable, WorkerDied
@@ -24,7 +25,9 @@ _START = 15.0
 """Seconds until a worker must be ready; a loaded machine is slow."""
 _WATCH = 0.15
 _INTERRUPT = 0.5
+_ENDING = 0.3
 _DRAIN = 1.0
+_GONE = 2.0
 _EXCHANGE = 30.0
 
 
@@ -43,7 +46,8 @@ class Running:
         self._channel = Channel(launched, limits.frame)
         self._outputs = (Kept(launched.stdout, limits.output), Kept(launched.stderr, limits.output))
         self._scope = anyio.CancelScope()
-        self._stopped = anyio.Event()
+        self._stopped: anyio.Event | None = None
+        self._inner: int | None = None  # pidfd of the process that the outermost started
 
     @classmethod
     async def start(cls, tier: Tier, limits: Limits, python: str | None, tasks: TaskGroup) -> "Running":
@@ -62,13 +66,20 @@ class Running:
             SandboxUnavailable: It does not start; the message has what it printed.
         """
         running = cls(await tier.launch(limits, python), limits)
-        tasks.start_soon(running._look_after)
+        for kept in running._outputs:
+            kept.begin(secrets.token_hex(16).encode())  # it never comes; what is printed until the start is kept
         try:
+            await tasks.start(running._look_after)
             with anyio.fail_after(_START):
                 ready, _ = await running._channel.receive()
             if ready != {"ready": True}:
                 raise ChannelBroken("the worker's first message is another than that it is ready")
+            running._hold_inner()
+            for kept in running._outputs:
+                kept.pause()
         except (SandboxError, TimeoutError) as error:
+            with anyio.move_on_after(_DRAIN):  # what it printed says why
+                await running._outputs[1].wait()
             with anyio.CancelScope(shield=True):
                 await running.end()
             said = running._outputs[1].text(2_000)[0].strip() or str(error) or f"nothing heard within {_START:g} s"
@@ -91,14 +102,32 @@ class Running:
             reason: Why; the first reason stays.
         """
         self.killed_for = self.killed_for or reason
+        self._kill()
+
+    def _kill(self) -> None:
         self.launched.kill()
+        if self._inner is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                signal.pidfd_send_signal(self._inner, signal.SIGKILL)
 
     async def end(self) -> None:
         """Kill it, and wait until all of it is gone."""
-        self.launched.kill()
+        self._kill()
         self._scope.cancel()
-        await self._stopped.wait()
+        if self._stopped is not None:
+            await self._stopped.wait()
         await self.launched.end()
+        if self._inner is not None:  # in a namespace, the first process ends after all others
+            with anyio.move_on_after(_GONE):
+                await anyio.wait_readable(self._inner)
+            os.close(self._inner)
+            self._inner = None
+
+    def _hold_inner(self) -> None:
+        tree = process_tree(self.launched.pid)
+        if self.launched.depth and len(tree) > 1:
+            with contextlib.suppress(OSError, AttributeError):  # an old kernel, or another system
+                self._inner = os.pidfd_open(tree[1])
 
     async def execute(self, code: str, wall: float) -> Execution:
         """Run code. Afterwards the worker may not be `alive`, and is then to be ended.
@@ -125,19 +154,18 @@ class Running:
             if limit.cancelled_caught:
                 reply = await self._interrupt()
         except ChannelClosed:
-            self.kill("exit")
+            await self._ended()
         except SandboxError:
             self.kill("channel")
         with anyio.move_on_after(_DRAIN):
-            if self.killed_for is not None:
-                await anyio.to_thread.run_sync(self.launched.process.wait, abandon_on_cancel=True)
-                if self.killed_for == "exit":
-                    self.killed_for = self.launched.statuses.get(self.launched.process.returncode, "exit")
             for kept in self._outputs:  # the nonce, or the end
                 await kept.wait()
-        return finish(
-            reply, self.killed_for, self._ending(wall), self._outputs, self._limits, time.monotonic() - started
-        )
+        duration = time.monotonic() - started
+        late = limit.cancelled_caught
+        execution = finish(reply, self.killed_for, late, self._ending(wall), self._outputs, self._limits, duration)
+        for kept in self._outputs:
+            kept.pause()
+        return execution
 
     async def exchange(self, head: dict[str, Any], body: bytes = b"") -> tuple[dict[str, Any], bytes]:
         """Ask the worker for something else than a call.
@@ -166,6 +194,15 @@ class Running:
         if "failed" in answer:
             raise SandboxError(show_path(str(answer["failed"])[:200]))
         return answer, data
+
+    async def _ended(self) -> None:
+        """The worker hung up. It is most likely ending; how it ends is worth a moment."""
+        try:
+            code = await anyio.to_thread.run_sync(lambda: self.launched.process.wait(_ENDING))
+        except subprocess.TimeoutExpired:
+            self.kill("exit")
+        else:
+            self.kill(self.launched.statuses.get(code, "exit"))
 
     async def _interrupt(self) -> Reply | None:
         """Past the time limit: a KeyboardInterrupt, and the state is kept if nothing else of the call is left."""
@@ -197,7 +234,9 @@ class Running:
             case _:
                 return "killed: its process broke the sandbox's protocol"
 
-    async def _look_after(self) -> None:
+    async def _look_after(self, *, task_status: TaskStatus[None]) -> None:
+        self._stopped = anyio.Event()
+        task_status.started()
         try:
             with self._scope:
                 async with anyio.create_task_group() as group:

@@ -45,7 +45,7 @@ class SandboxSession:
         """Whether it was closed."""
         return self._closed
 
-    async def run(self, code: str, *, timeout: float | None = None) -> Execution:
+    async def run(self, code: str, *, timeout: float | None = None) -> Execution:  # noqa: ASYNC109 - it does not cancel
         r"""Run Python code in the session's module.
 
         Cancelling the call kills the worker; the next call has a new one.

@@ -23,7 +23,8 @@ _HERE = Path(__file__).resolve().parent
 _BOOTSTRAP = (
     "import json\n"
     "with open({fd}, 'rb') as file: given = json.load(file)\n"
-    "for name, source in given['stages']: exec(compile(source, name, 'exec'), {{'__name__': name, 'CONFIG': given['config']}})"
+    "for name, source in given['stages']:\n"
+    "    exec(compile(source, name, 'exec'), {{'__name__': name, 'CONFIG': given['config']}})"
 )
 ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -193,7 +194,7 @@ def spawn(
         with open(program, "wb", closefd=False) as file:
             file.write(json.dumps(given).encode())
         os.lseek(program, 0, os.SEEK_SET)
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 - the tier's own command
             [*prefix, python or sys.executable, "-I", "-B", "-X", "utf8", "-c", _BOOTSTRAP.format(fd=program)],
             stdin=subprocess.DEVNULL,
             stdout=pipes.stdout[1],

@@ -5,6 +5,8 @@ user's code, which can do to it what it likes: the server takes nothing from it 
 the user's code has run are bound before.
 """
 
+from __future__ import annotations
+
 import ast
 import fcntl
 import io
@@ -13,7 +15,6 @@ import linecache
 import os
 import resource
 import signal
-import socket
 import stat
 import struct
 import sys
@@ -21,7 +22,12 @@ import traceback
 import types
 from time import perf_counter
 
-CONFIG: dict  # type: ignore[type-arg] # given by the bootstrap
+TYPE_CHECKING = False  # importing typing takes longer than the rest of this file
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+CONFIG: dict[str, Any]  # given by the bootstrap
 _HEAD = struct.Struct("!II")
 _HEAD_MOST = 512 << 10
 _CHUNK = 1 << 20
@@ -36,6 +42,8 @@ _scandir, _fsencode = os.scandir, os.fsencode
 _open, _read, _close, _fstat, _lseek = os.open, os.read, os.close, os.fstat, os.lseek
 _TextIOWrapper, _FileIO, _BufferedWriter = io.TextIOWrapper, io.FileIO, io.BufferedWriter
 _TracebackException = traceback.TracebackException
+_recursion, _set_recursion = sys.getrecursionlimit, sys.setrecursionlimit
+_RECURSION = 1_000
 _settle, _interrupts = signal.signal, signal.default_int_handler
 
 
@@ -43,12 +51,11 @@ class _Channel:
     """Frames: lengths of a JSON head and of a body of bytes, then both."""
 
     def __init__(self, descriptor: int, most: int) -> None:
-        self._socket = socket.socket(fileno=fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _PRIVATE))
+        self._descriptor = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _PRIVATE)
         os.close(descriptor)
-        self._receive, self._send = self._socket.recv_into, self._socket.sendall
         self._most = most
 
-    def receive(self):  # type: ignore[no-untyped-def]
+    def receive(self) -> tuple[dict[str, Any], bytearray]:
         head, body = _unpack(self._exactly(_HEAD.size))
         if head > _HEAD_MOST or head + body > self._most:
             _exit(70)
@@ -56,16 +63,17 @@ class _Channel:
 
     def send(self, head: object, body: bytes = b"") -> None:
         data = _encode(head).encode()
-        self._send(_pack(len(data), len(body)) + data + body)
+        view = memoryview(_pack(len(data), len(body)) + data + body)
+        while view:
+            view = view[_write(self._descriptor, view) :]
 
     def _exactly(self, count: int) -> bytearray:
-        data = bytearray(count)
-        view, done = memoryview(data), 0
-        while done < count:
-            got = self._receive(view[done:])
-            if not got:
+        data = bytearray()
+        while len(data) < count:
+            piece = _read(self._descriptor, count - len(data))
+            if not piece:
                 _exit(0)
-            done += got
+            data += piece
         return data
 
 
@@ -96,7 +104,7 @@ class _Output:
 
 
 class _Worker:
-    def __init__(self, config) -> None:  # type: ignore[no-untyped-def]
+    def __init__(self, config: dict[str, Any]) -> None:
         self._workspace = config["workspace"]
         self._channel = _Channel(config["control"], config["frame"])
         self._outputs = _Output(1), _Output(2)
@@ -127,11 +135,11 @@ class _Worker:
             except OSError as error:
                 self._channel.send({"failed": f"{error.strerror or error}"})
 
-    def _run(self, request, body) -> None:  # type: ignore[no-untyped-def]
+    def _run(self, request: dict[str, Any], body: bytearray) -> None:
         self._calls += 1
         started = perf_counter()
         before = self._snapshot()
-        reply = {"status": "completed", "value": None, "error": None, "cut": False}
+        reply: dict[str, Any] = {"status": "completed", "value": None, "error": None, "cut": False}
         try:
             self._prepare()
             try:
@@ -141,6 +149,8 @@ class _Worker:
                     reply["value"], reply["cut"] = _short(repr(value))
             finally:
                 _settle(signal.SIGINT, signal.SIG_IGN)
+                if _recursion() < _RECURSION:  # else nothing below would run
+                    _set_recursion(_RECURSION)
         except BaseException as error:  # the user's own failure, whatever it is
             interrupted = isinstance(error, KeyboardInterrupt)
             if not (isinstance(error, SystemExit) and error.code in (None, 0)):
@@ -168,10 +178,11 @@ class _Worker:
         name = f"<code {self._calls}>"
         linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
         tree = ast.parse(source, name)
-        last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+        value = None
+        if tree.body and isinstance(last := tree.body[-1], ast.Expr):
+            tree.body.pop()
+            value = compile(ast.Expression(last.value), name, "eval")
         code = compile(tree, name, "exec")
-        value = None if last is None else compile(ast.Expression(last.value), name, "eval")
-        del tree, last, source
         exec(code, self._main.__dict__)  # noqa: S102 - running code is what this process is for
         return None if value is None else eval(value, self._main.__dict__)  # noqa: S307
 
@@ -199,7 +210,7 @@ class _Worker:
             pass
         return sent
 
-    def _walk(self):  # type: ignore[no-untyped-def]
+    def _walk(self) -> Iterator[tuple[str, os.stat_result]]:
         """Regular files of the workspace, links not followed, at most so many entries."""
         waiting, seen = [""], 0
         while waiting:
@@ -217,14 +228,14 @@ class _Worker:
             except OSError:  # gone by now, or not readable
                 continue
 
-    def _snapshot(self):  # type: ignore[no-untyped-def]
+    def _snapshot(self) -> dict[str, tuple[int, int, int]]:
         return {path: (found.st_size, found.st_mtime_ns, found.st_ino) for path, found in self._walk()}
 
-    def _changed(self, before):  # type: ignore[no-untyped-def]
+    def _changed(self, before: dict[str, tuple[int, int, int]]) -> list[tuple[str, int]]:
         found = sorted((path, state[0]) for path, state in self._snapshot().items() if before.get(path) != state)
         return self._fitting(found)
 
-    def _fitting(self, found):  # type: ignore[no-untyped-def]
+    def _fitting(self, found: list[tuple[str, int]]) -> list[tuple[str, int]]:
         room, kept = _HEAD_MOST // 2, []
         for path, size in found[: self._files_most]:
             room -= 6 * len(path) + 32
@@ -233,10 +244,10 @@ class _Worker:
             kept.append((path, size))
         return kept
 
-    def _list(self, request, body) -> None:  # type: ignore[no-untyped-def]
+    def _list(self, request: dict[str, Any], body: bytearray) -> None:
         self._channel.send({"files": self._fitting(sorted((path, found.st_size) for path, found in self._walk()))})
 
-    def _read(self, request, body) -> None:  # type: ignore[no-untyped-def]
+    def _read(self, request: dict[str, Any], body: bytearray) -> None:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
         descriptor = _open(self._path(request["path"]), flags)
         try:
@@ -248,7 +259,7 @@ class _Worker:
         finally:
             _close(descriptor)
 
-    def _write(self, request, body) -> None:  # type: ignore[no-untyped-def]
+    def _write(self, request: dict[str, Any], body: bytearray) -> None:
         path = self._path(request["path"])
         flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
         if request["offset"] == 0:
@@ -270,7 +281,7 @@ class _Worker:
         return _fsencode(f"{self._workspace}/{path}")
 
 
-def _short(text: str) -> "tuple[str, bool]":
+def _short(text: str) -> tuple[str, bool]:
     if len(text) <= _TEXT_MOST:
         return text, False
     half = _TEXT_MOST // 2
@@ -287,4 +298,4 @@ def _explain(error: BaseException) -> str:
         return f"{type(error).__name__} (its text cannot be shown)\n"
 
 
-_Worker(CONFIG).serve()
+_Worker(CONFIG).serve()  # noqa: F821

@@ -3,10 +3,16 @@
 It runs inside, from a descriptor, and imports nothing of the package. Whatever fails here ends the process.
 """
 
+from __future__ import annotations
+
 import os
 import resource
 
-CONFIG: dict  # type: ignore[type-arg] # given by the bootstrap
+TYPE_CHECKING = False  # importing typing takes longer than the rest of this file
+if TYPE_CHECKING:
+    from typing import Any
+
+CONFIG: dict[str, Any]  # given by the bootstrap
 _MS_NOSUID, _MS_NODEV, _MS_REMOUNT = 2, 4, 32
 _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 4, 22, 24, 38, 47
 _PR_CAP_AMBIENT_CLEAR_ALL = 4
@@ -14,7 +20,7 @@ _SECCOMP_MODE_FILTER = 2
 _CAPABILITY_VERSION_3 = 0x20080522
 
 
-def _limit(limits: "dict[str, list[int]]") -> None:
+def _limit(limits: dict[str, list[int]]) -> None:
     for name, (soft, hard) in limits.items():
         kind = getattr(resource, name, None)
         if kind is not None:
@@ -24,8 +30,8 @@ def _limit(limits: "dict[str, list[int]]") -> None:
             resource.setrlimit(kind, (min(soft, hard), hard))
 
 
-def _confine(mounts, uid, seccomp, limits):  # type: ignore[no-untyped-def]
-    import base64
+def _confine(mounts: list[tuple[str, str]], uid: int | None, seccomp: str, limits: dict[str, list[int]]) -> None:
+    import binascii
     import ctypes
 
     libc = ctypes.CDLL(None, use_errno=True)
@@ -59,7 +65,7 @@ def _confine(mounts, uid, seccomp, limits):  # type: ignore[no-untyped-def]
     _limit(limits)
     prctl(_PR_SET_NO_NEW_PRIVS, 1)
     prctl(_PR_SET_DUMPABLE, 1)  # it was lost with the uid; without it a process cannot even read its own /proc entry
-    program = base64.b64decode(seccomp)
+    program = binascii.a2b_base64(seccomp)
 
     class Program(ctypes.Structure):
         _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
@@ -67,11 +73,11 @@ def _confine(mounts, uid, seccomp, limits):  # type: ignore[no-untyped-def]
     prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(Program(len(program) // 8, program)))
 
 
-def _main(settings):  # type: ignore[no-untyped-def]
+def _main(settings: dict[str, Any]) -> None:
     if "seccomp" in settings:
         _confine(settings["mounts"], settings["uid"], settings["seccomp"], settings["rlimits"])
     else:
         _limit(settings["rlimits"])
 
 
-_main(CONFIG["confine"])
+_main(CONFIG["confine"])  # noqa: F821
