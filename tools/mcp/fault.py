@@ -40,7 +40,7 @@ def explain(error: BaseException) -> str:
 
     error = root_cause(error)
     text = clean(str(error), _SHOWN).strip()
-    if isinstance(error, ToolError):
+    if isinstance(error, ToolError | NotSent | Interrupted):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 

@@ -62,7 +62,7 @@ def tools():
         return [TOOL | {"description": prose, "inputSchema": {"type": "object", "description": prose}}]
     if FAULT == "hostile schemas":
         deep = {}
-        for _ in range(100):
+        for _ in range(60):
             deep = {"properties": {"a": deep}}
         loop = {"type": "object", "properties": {"a": {"$ref": "#/properties/a"}}}
         slow = {"type": "object", "properties": {"a": {"type": "string", "pattern": "^(a+)+$"}}}
