@@ -7,7 +7,7 @@ from typing import Any
 from arriero.tools.errors import ToolArgumentError
 
 MOST_CHARS = 1_000_000
-"""Most characters of a call's arguments, keys included; a number counts as eight."""
+"""Most characters of a call's arguments, keys and quotes included; any value but a text counts as eight."""
 
 MOST_LEVELS = 64
 """How deep lists and objects may be nested."""
@@ -71,7 +71,7 @@ def _check(value: object, name: str, left: int) -> int:
     open_: list[tuple[object, int]] = [(value, 1)]
     while open_:
         value, level = open_.pop()
-        left -= len(value) if isinstance(value, str) else 8
+        left -= len(value) + 2 if isinstance(value, str) else 8
         if isinstance(value, dict | list):
             if level > MOST_LEVELS:
                 raise _wrong(name, f"nested more than {MOST_LEVELS} levels deep; give a flatter value")

@@ -41,7 +41,7 @@ def cut_middle(text: str, most: int, count_tokens: Callable[[str], int], whole: 
 
     Example:
         >>> cut_middle("hay " * 40, 13, lambda text: len(text.split()), "it is file 7")
-        'hay hay \n[... 144 characters left out; it is file 7 ...]\nhay hay '
+        'hay h\n[... 150 characters left out; it is file 7 ...]\n hay '
     """
     keep = min(len(text) - 1, most * _CHARS_PER_TOKEN)
     cut = _cut(text, keep, whole)
