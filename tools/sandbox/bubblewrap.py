@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 import anyio.to_thread
@@ -74,14 +74,14 @@ class Bubblewrap:
             ("/dev/shm", f"size={limits.shm},nr_inodes={limits.inodes},mode=1777"),  # noqa: S108
         ]
         confine = {
-            "mounts": mounts,
+            "mounts": mounts if uid is not None else [],  # bwrap's nested namespace of users has no right to them
             "uid": uid,
             "seccomp": base64.b64encode(build_filter()).decode(),
             "rlimits": process_limits(limits),
         }
         arguments = [*_namespaces(uid), *_view(limits, interpreter), "--"]
         try:
-            return spawn(
+            started = spawn(
                 [program, *arguments],
                 interpreter.executable,
                 [stage("worker_confine.py")],
@@ -92,6 +92,7 @@ class Bubblewrap:
             )
         except OSError as error:
             raise SandboxUnavailable(f"bwrap cannot be started: {error}") from error
+        return replace(started, counted=() if uid is not None else tuple(folder for folder, _ in mounts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +192,12 @@ def _view(limits: Limits, interpreter: Interpreter) -> list[str]:
         for parent in reversed(PurePosixPath(folder).parents[:-1]):  # bwrap's own are for root alone
             arguments += ["--perms", "0755", "--dir", str(parent)]
         arguments += ["--ro-bind", folder, folder]
-    arguments += ["--proc", "/proc", "--dev", "/dev"]
+    # Not --dev: for its terminals an ordinary user's bwrap adds a user namespace, in which the mounts are not ours.
+    arguments += ["--proc", "/proc", "--tmpfs", "/dev"]
+    for device in ("null", "zero", "full", "random", "urandom"):
+        arguments += ["--dev-bind", f"/dev/{device}", f"/dev/{device}"]
+    for link, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
+        arguments += ["--symlink", f"/proc/self/fd{target}", f"/dev/{link}"]
     for folder, size in ((WORKSPACE, limits.workspace), ("/tmp", limits.tmp), ("/dev/shm", limits.shm)):  # noqa: S108
         arguments += ["--perms", "1777", "--size", str(size), "--tmpfs", folder]
     arguments += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", WORKSPACE]

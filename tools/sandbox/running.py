@@ -47,6 +47,7 @@ class Running:
         self._outputs = (Kept(launched.stdout, limits.output), Kept(launched.stderr, limits.output))
         self._scope = anyio.CancelScope()
         self._stopped: anyio.Event | None = None
+        self._inside = False  # until it is, its folders are the machine's
         self._inner: int | None = None  # pidfd of the process that the outermost started
 
     @classmethod
@@ -74,6 +75,7 @@ class Running:
                 ready, _ = await running._channel.receive()
             if ready != {"ready": True}:
                 raise ChannelBroken("the worker's first message is another than that it is ready")
+            running._inside = True
             running._hold_inner()
             for kept in running._outputs:
                 kept.pause()
@@ -247,12 +249,12 @@ class Running:
             self._stopped.set()
 
     async def _watch(self) -> None:
-        pid, most = self.launched.pid, self._limits.memory
+        pid, most, counted = self.launched.pid, self._limits.memory, self.launched.counted
         while self.alive:
             tree = process_tree(pid)
             if await anyio.to_thread.run_sync(memory_of, tree, most) > most:
                 self.kill("memory")
-            elif any(inodes_used(tree[-1], folder) > self._limits.inodes for folder in self.launched.counted):
+            elif self._inside and any(inodes_used(tree[-1], folder) > self._limits.inodes for folder in counted):
                 self.kill("disk")
             await anyio.sleep(_WATCH)
 
