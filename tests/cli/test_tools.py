@@ -286,7 +286,7 @@ def on_terminal(tools: Path, *arguments: str) -> Terminal:
 def test_a_person_on_a_terminal_is_asked(tools: Path, answer: str, code: int, result: str) -> None:
     terminal = on_terminal(tools, "erase", "--json", '{"path": "a\\u001b[2Jb"}')
     terminal.wait_for('Run erase with {"path": "a')
-    terminal.wait_for("[y/N]:")
+    terminal.wait_for("[y/N]: ")
     terminal.type(answer)
     terminal.wait_for(result)
     assert terminal.end("") == code
@@ -295,7 +295,7 @@ def test_a_person_on_a_terminal_is_asked(tools: Path, answer: str, code: int, re
 
 def test_ctrl_c_at_the_question_runs_nothing(tools: Path) -> None:
     terminal = on_terminal(tools, "erase", "path=a")
-    terminal.wait_for("[y/N]:")
+    terminal.wait_for("[y/N]: ")
     assert terminal.end("\x03") != 0
     assert "erased" not in terminal.seen
     assert "Traceback" not in terminal.seen
