@@ -6,6 +6,7 @@ import socket
 import ssl
 import struct
 import time
+import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -178,6 +179,18 @@ async def test_an_answer_may_be_compressed_or_in_pieces() -> None:
     for behave in (pieces, sends(gzip.compress(ANSWER), GZIP)):
         async with serving(behave) as server:
             assert len((await WebSearch([Brave(KEY, server.address)]).search("mules")).hits) == 1
+
+
+async def test_a_decompression_bomb_takes_little_memory() -> None:
+    async with serving(sends(BOMB, GZIP)) as server:
+        searcher = WebSearch([Brave(KEY, server.address)], retries=0)
+        tracemalloc.start()
+        try:
+            with pytest.raises(SearchError, match="larger than 4 MiB"):
+                await searcher.search("mules")
+            assert tracemalloc.get_traced_memory()[1] < 16 * 2**20  # it would be 200 MB
+        finally:
+            tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
