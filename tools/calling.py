@@ -163,6 +163,8 @@ class Calling:
         except ToolError as error:
             outcome = next(outcome for kind, outcome in _OUTCOMES if isinstance(error, kind))
             return self._failed(outcome, str(error), error.__cause__ or error)
+        except Exception as error:  # a counter or a check that is somebody else's
+            return self._failed("failed", _told(error), error)
         self._outcome = "failed" if result.error else "completed"
         return result
 

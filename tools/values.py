@@ -10,6 +10,10 @@ from arriero.prompts.messages import JSON
 from arriero.tools.artifacts import Attachment, ToolOutput
 from arriero.tools.errors import ToolError
 
+_PLAIN = (bool, int, float)
+_MOST_LEVELS = 200
+_MOST_BITS = 14_000
+
 _MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "image/png", "image.png"),
     (b"\xff\xd8\xff", "image/jpeg", "image.jpg"),
@@ -75,27 +79,39 @@ def to_json(value: object) -> JSON:
     """
     from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-    if value is None or type(value) in (bool, int, float):
-        value = strict(value)
-        return value if isinstance(value, str) else json.dumps(value)
     try:
-        plain = strict(to_jsonable_python(value))
+        plain = strict(value if value is None or type(value) in _PLAIN else to_jsonable_python(value))
         return plain if isinstance(plain, str | dict | list) else json.dumps(plain)
     except (PydanticSerializationError, ValueError, RecursionError) as error:
         raise _not_json(value) from error
 
 
-def strict(value: Any) -> Any:
-    """The value without what strict JSON or UTF-8 lacks: NaN and infinities become text, lone surrogates `?`."""
+def strict(value: Any, levels: int = _MOST_LEVELS) -> Any:
+    """The value without what strict JSON or UTF-8 lacks: NaN and infinities become text, lone surrogates `?`.
+
+    Args:
+        value: What `json` could write, but for these.
+        levels: How deep it may be nested; what stores and renders results has limits not far above.
+
+    Returns:
+        The value, copied.
+
+    Raises:
+        ValueError: It is nested deeper, or holds a number of more digits than Python writes.
+    """
     match value:
         case str():
             return value if value.isascii() else value.encode("utf-8", "replace").decode()
         case float() if not math.isfinite(value):
             return str(value)
+        case int() if value.bit_length() > _MOST_BITS:
+            raise ValueError("a number with too many digits")
+        case dict() | list() if levels == 0:
+            raise ValueError("nested too deep")
         case dict():
-            return {strict(str(key)): strict(inner) for key, inner in value.items()}
+            return {strict(str(key)): strict(inner, levels - 1) for key, inner in value.items()}
         case list():
-            return [strict(inner) for inner in value]
+            return [strict(inner, levels - 1) for inner in value]
         case _:
             return value
 

@@ -86,7 +86,7 @@ async def test_an_approver_sees_the_call_and_decides() -> None:
 
     async def approve(call: ToolCall, asked_of: Tool, context: ToolContext) -> bool:
         asked.append((call.arguments["path"], asked_of.name, context.session, context.question))
-        return call.arguments["path"] == "a"
+        return bool(call.arguments["path"] == "a")
 
     async with offered(delete, approve=approve) as (registry, heard):
         context = ToolContext(session="alice")
@@ -599,6 +599,20 @@ async def test_a_limit_smaller_than_the_note_leaves_the_note_alone(most: int) ->
         content = str((await registry.call(ToolCall("words", {}))).content)
     assert "1000 characters left out" in content
     assert "x" * 10 not in content
+
+
+async def test_a_counter_that_fails_is_a_failure_of_the_call() -> None:
+    def count(text: str) -> int:
+        raise RuntimeError("no tokenizer")
+
+    @tool
+    async def words() -> str:
+        """Give words."""
+        return "x" * 10_000
+
+    async with offered(words, count_tokens=count) as (registry, heard):
+        assert (await registry.call(ToolCall("words", {}))).error == "RuntimeError: no tokenizer"
+    assert heard.end.outcome == "failed"
 
 
 class FullStore:

@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from arriero.prompts.messages import ToolCall
-from arriero.tools import Registry, Tool, ToolContext, ToolDefinitionError, ToolError, tool
+from arriero.tools import Cache, Registry, Tool, ToolContext, ToolDefinitionError, ToolError, ToolGroup, tool
 
 pytestmark = pytest.mark.anyio
 
@@ -187,3 +187,113 @@ async def test_a_task_cancelled_by_asyncio_itself_stays_cancelled() -> None:
 def test_a_tool_in_place_of_a_list_is_refused() -> None:
     with pytest.raises(ToolDefinitionError, match="one tool, 'double': give a list"):
         Registry(double)  # type: ignore[arg-type]
+
+
+# --- groups, filters, names
+
+
+def named(name: str, **options: Any) -> Tool:
+    async def handler(arguments: Any, context: ToolContext) -> str:
+        return name
+
+    return Tool(name=name, description="", parameters={"type": "object"}, handler=handler, **options)
+
+
+def test_groups_are_flattened_and_known() -> None:
+    registry = Registry([double, ToolGroup("files", [named("read"), named("write", sensitive=True)])])
+    assert registry.names == ("double", "read", "write")
+    assert registry.groups == ("files",)
+    assert [tool.group for tool in registry] == [None, "files", "files"]
+
+
+def test_a_namespaced_group_avoids_a_clash() -> None:
+    with pytest.raises(
+        ToolDefinitionError, match=r"two tools are named 'read', in group .a. and .*namespaced"
+    ):
+        Registry([ToolGroup("a", [named("read")]), ToolGroup("b", [named("read")])])
+    registry = Registry([ToolGroup("a", [named("read")]), ToolGroup("b", [named("read")], namespaced=True)])
+    assert registry.names == ("read", "b_read")
+    with pytest.raises(ToolDefinitionError, match="use 1 to 64 letters"):
+        ToolGroup("a group", [named("read")], namespaced=True)
+    with pytest.raises(ToolDefinitionError, match="put @tool on the function"):
+        ToolGroup("a", [print])  # type: ignore[list-item]
+
+
+async def test_a_renamed_tool_is_declared_and_called_by_its_new_name() -> None:
+    registry = Registry([double, double.renamed("twice")])
+    assert [declared["function"]["name"] for declared in registry.declarations] == ["double", "twice"]
+    assert (await registry.call(ToolCall("twice", {"number": 2}))).content == "4.0"
+    assert double.renamed("twice")(3) == 6
+
+
+async def test_an_agent_can_be_given_fewer_tools() -> None:
+    registry = Registry([double, ToolGroup("files", [named("read"), named("write", sensitive=True)])])
+    assert registry.only("files").names == ("read", "write")
+    assert registry.only("double", "read").names == ("double", "read")
+    assert registry.without("files").names == ("double",)
+    assert registry.without(lambda tool: tool.sensitive).names == ("double", "read")
+    assert registry.only("files").without("write").names == ("read",)
+    assert registry.only().names == ()
+    refused = await registry.only("read").call(ToolCall("double", {"number": 1}))
+    assert refused.error == "there is no tool 'double'; the tools are read"
+    with pytest.raises(ToolDefinitionError, match="there is no tool or group 'file'; did you mean 'files'"):
+        registry.only("file")
+
+
+async def test_what_was_filtered_shares_limits_and_files() -> None:
+    runs = []
+
+    @tool(pure=True, cache=Cache())
+    async def load() -> bytes:
+        """Load."""
+        runs.append(True)
+        return b"hay"
+
+    registry = Registry([load, double])
+    kept = (await registry.call(ToolCall("load", {}))).artifacts[0]
+    assert (await registry.only("load").call(ToolCall("load", {}))).artifacts == (kept,)
+    assert await registry.without("load").artifacts.get(kept.id) == b"hay"
+    assert len(runs) == 1
+
+
+# --- the Llama format's own names
+
+
+async def test_a_call_by_llamas_name_reaches_the_tool_that_is_registered_for_it() -> None:
+    search = named("my_search", builtin="brave_search")
+    registry = Registry([search, named("solve", builtin="wolfram_alpha"), named("python", builtin="code_interpreter")])
+    for name, reached in {
+        "brave_search": "my_search",
+        "my_search": "my_search",
+        "web_search": "my_search",
+        "wolfram_alpha": "solve",
+        "code_interpreter": "python",
+    }.items():
+        result = await registry.call(ToolCall(name, {"query": "hay"}))
+        assert (result.content, result.call.name) == (reached, name)
+        assert name in registry.called
+    assert registry.names == ("my_search", "solve", "python")
+    assert registry.builtins == ("brave_search", "wolfram_alpha", "code_interpreter")
+
+
+async def test_a_search_answers_to_llamas_name_also_where_it_was_declared() -> None:
+    assert (await Registry([named("web_search")]).call(ToolCall("brave_search", {}))).content == "web_search"
+    assert (await Registry([named("brave_search")]).call(ToolCall("web_search", {}))).content == "brave_search"
+    both = Registry([named("brave_search"), named("web_search")])
+    assert (await both.call(ToolCall("brave_search", {}))).content == "brave_search"
+    assert "no tool" in str((await Registry([named("other")]).call(ToolCall("brave_search", {}))).error)
+
+
+def test_two_tools_cannot_answer_to_one_of_llamas_names() -> None:
+    with pytest.raises(ToolDefinitionError, match="'a' and 'b' both answer to 'brave_search'"):
+        Registry([named("a", builtin="brave_search"), named("b", builtin="brave_search")])
+    with pytest.raises(ToolDefinitionError, match="both answer to 'brave_search'"):
+        Registry([named("brave_search"), named("b", builtin="brave_search")])
+
+
+@pytest.mark.parametrize("option", ["max_result_tokens", "concurrency"])
+def test_numbers_that_are_not_positive_are_refused(option: str) -> None:
+    with pytest.raises(ToolDefinitionError, match=f"{option} is 0"):
+        Registry([double], **{option: 0})  # type: ignore[arg-type]
+    with pytest.raises(ToolDefinitionError, match=f"{option} is 0"):
+        tool(**{option: 0})(double.function)  # type: ignore[call-overload]
