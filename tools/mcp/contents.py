@@ -9,21 +9,25 @@ if TYPE_CHECKING:
     import mcp_types
 
 _SCHEME = "arriero://artifact/"
-_LARGEST = 1 << 20  # bytes of a file that is sent along; a client fetches a larger one when it wants it
+
+
+def as_link(artifact: Artifact) -> "mcp_types.ResourceLink":
+    """A file that the client reads when it wants it."""
+    import mcp_types
+
+    return mcp_types.ResourceLink(
+        type="resource_link",
+        uri=_uri(artifact),
+        name=artifact.name,
+        mime_type=artifact.media_type,
+        size=artifact.size,
+    )
 
 
 def as_block(artifact: Artifact, data: bytes) -> "mcp_types.ContentBlock":
-    """A file as part of a tool's result: a picture, a sound, a file, or a link when it is large."""
+    """A file as part of a tool's result: a picture, a sound or a file."""
     import mcp_types
 
-    if artifact.size > _LARGEST:
-        return mcp_types.ResourceLink(
-            type="resource_link",
-            uri=_uri(artifact),
-            name=artifact.name,
-            mime_type=artifact.media_type,
-            size=artifact.size,
-        )
     encoded = base64.b64encode(data).decode()
     match artifact.media_type.partition("/")[0]:
         case "image":

@@ -13,7 +13,7 @@ import anyio
 from arriero.prompts.messages import ToolCall
 from arriero.tools.artifacts import Artifact
 from arriero.tools.context import Progress, ThreadLeft, ToolContext
-from arriero.tools.mcp.contents import artifact_id, as_block, as_contents
+from arriero.tools.mcp.contents import artifact_id, as_block, as_contents, as_link
 from arriero.tools.registry import Registry, ToolResult
 from arriero.tools.tool import Tool
 from arriero.tools.values import shorten
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mcp.server import Server, ServerRequestContext
 
 _MAX_KNOWN = 10_000  # artifacts that clients may still read
+_MAX_FILES = 1 << 19  # bytes sent along with a result: the SDK's client refuses events of more than 1 MiB, in base64
 _MAX_PROGRESS = 32
 _SHOWN_ARGUMENTS = 2_000
 _APPROVAL = "approval"
@@ -189,9 +190,14 @@ class ToolService:
         content = result.content
         text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
         blocks: list[mcp_types.ContentBlock] = [mcp_types.TextContent(type="text", text=text)]
+        room = _MAX_FILES
         for artifact in result.artifacts:
             self.known[artifact.id] = artifact
             self.known.move_to_end(artifact.id)
+            if artifact.size > room:
+                blocks.append(as_link(artifact))
+                continue
+            room -= artifact.size
             blocks.append(as_block(artifact, await self.registry.artifacts.get(artifact.id)))
         while len(self.known) > _MAX_KNOWN:
             self.known.popitem(last=False)

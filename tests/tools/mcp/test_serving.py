@@ -1,0 +1,218 @@
+"""Our server, in a process of its own, used by the SDK's client in another."""
+
+import base64
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx2
+import pytest
+from peers import at, free_port, listening
+
+from arriero.prompts.messages import ToolCall
+from arriero.tools import Registry, ToolDefinitionError, ToolError
+from arriero.tools.mcp import McpPolicy, McpServer, serve
+
+SERVERS = Path(__file__).resolve().parent / "servers"
+OURS = str(SERVERS / "ours.py")
+TOKEN = "0123456789abcdef0123"
+Call = tuple[str, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def open_url() -> Iterator[str]:
+    port = free_port()
+    with listening([OURS, "http", str(port)], port=port) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def asking_url() -> Iterator[str]:
+    """With a token, and with tools that need approval."""
+    port = free_port()
+    with listening([OURS, "http", str(port), TOKEN, "ask"], port=port) as url:
+        yield url
+
+
+@pytest.fixture(params=["auto", "legacy"])
+def mode(request: pytest.FixtureRequest) -> str:
+    """The protocol of 2026, and that before."""
+    return str(request.param)
+
+
+@pytest.fixture(params=["stdio", "http"])
+def way(request: pytest.FixtureRequest, open_url: str) -> str:
+    return json.dumps([sys.executable, OURS, "stdio"]) if request.param == "stdio" else open_url
+
+
+def _use(mode: str, way: str, calls: Sequence[Call], *answer: str) -> Any:
+    """What the SDK's client gets, asked in one process."""
+    done = subprocess.run(
+        [sys.executable, str(SERVERS / "sdk_client.py"), mode, way, *answer],
+        input=json.dumps(calls),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def _texts(result: dict[str, Any]) -> str:
+    return "".join(part.get("text", "") for part in result["content"])
+
+
+def test_the_sdk_s_client_lists_and_calls_our_tools(mode: str, way: str) -> None:
+    calls: list[Call] = [
+        ("tools", {}),
+        ("add", {"a": 2, "b": 3}),
+        ("add", {"a": "two"}),
+        ("fail", {}),
+        ("missing", {}),
+        ("delete", {"path": "a"}),
+        ("slow", {}),
+        ("slow_thread", {}),
+        ("hung", {}),
+        ("cancel", {"tool": "hang"}),
+        ("hung", {}),
+    ]
+    used = _use(mode, way, calls)
+    tools, added, mistyped, failed, missing, hidden, slow, in_thread, before, cancelled, after = used["results"]
+    assert (used["version"] >= "2026") == (mode == "auto")
+    assert [tool["name"] for tool in tools] == "add fail draw slow slow_thread hang hung session".split()
+    assert tools[0]["description"] == "Add two numbers."
+    assert tools[0]["inputSchema"]["properties"]["b"]["description"] == "The other."
+    assert tools[0]["inputSchema"]["required"] == ["a"]
+    assert (added["structuredContent"], added.get("isError")) == ({"sum": 5}, False)
+    assert json.loads(_texts(added)) == {"sum": 5}
+    assert mistyped["isError"]
+    assert "argument 'a'" in _texts(mistyped)
+    assert (failed["isError"], _texts(failed)) == (True, "error: the disk is full")
+    assert "there is no tool 'missing'" in missing["message"]
+    assert "there is no tool 'delete'" in hidden["message"]
+    for worked in (slow, in_thread):
+        assert _texts(worked) == "worked"
+        assert worked["steps"] == [[float(done), 3.0, f"step {done}"] for done in (1, 2, 3)]
+    assert cancelled == "cancelled"
+    assert int(_texts(after)) == int(_texts(before)) + 1
+
+
+def test_files_arrive_as_pictures_sounds_resources_and_links(mode: str, way: str) -> None:
+    (drawn,) = _use(mode, way, [("draw", {})])["results"]
+    text, picture, table, sound, large = drawn["content"]
+    assert text["text"].startswith("drawn")
+    assert (picture["type"], base64.b64decode(picture["data"])) == ("image", b"\x89PNG")
+    assert base64.b64decode(table["resource"]["blob"]) == b"a,b"
+    assert table["resource"]["mimeType"] == "text/csv"
+    assert (sound["type"], base64.b64decode(sound["data"])) == ("audio", b"RIFF")
+    assert (large["type"], large["size"], large["name"]) == ("resource_link", 600_000, "large.bin")
+
+
+def test_a_large_file_is_read_by_its_link_and_no_other_file_is(mode: str, open_url: str) -> None:
+    (drawn,) = _use(mode, open_url, [("draw", {})])["results"]
+    uri = drawn["content"][-1]["uri"]
+    (size,), unknown, path = _use(
+        mode,
+        open_url,
+        [("read", {"uri": uri}), ("read", {"uri": uri[:-1] + "z"}), ("read", {"uri": "file:///etc/passwd"})],
+    )["results"]
+    assert size == len(base64.b64encode(bytes(600_000)))
+    assert "there is no resource" in unknown["message"]
+    assert "there is no resource" in path["message"]
+
+
+def test_clients_over_http_do_not_share_a_session(mode: str, open_url: str) -> None:
+    calls: list[Call] = [("session", {}), ("session", {})]
+    first = [_texts(result) for result in _use(mode, open_url, calls)["results"]]
+    second = [_texts(result) for result in _use(mode, open_url, calls)["results"]]
+    assert not set(first) & set(second)
+    assert (first[0] == first[1]) == (mode == "legacy")
+
+
+@pytest.mark.parametrize("transport", ["stdio", "http"])
+@pytest.mark.parametrize("agreed", [True, False])
+def test_tools_that_need_approval_are_run_when_the_client_s_user_agrees(
+    mode: str, transport: str, agreed: bool, asking_url: str
+) -> None:
+    way = json.dumps([sys.executable, OURS, "stdio", "ask"]) if transport == "stdio" else f"{asking_url} {TOKEN}"
+    used = _use(mode, way, [("delete", {"path": "a.txt"})], json.dumps(agreed))
+    (result,) = used["results"]
+    assert used["asked"] == ['Run the tool delete with the arguments {"path": "a.txt"}?']
+    assert result["isError"] is not agreed
+    assert ("deleted a.txt" in _texts(result)) is agreed
+
+
+def test_a_client_that_cannot_ask_runs_nothing_that_needs_approval(mode: str, asking_url: str) -> None:
+    (result,) = _use(mode, f"{asking_url} {TOKEN}", [("delete", {"path": "a.txt"})])["results"]
+    assert result["isError"]
+    assert "a person must approve it" in _texts(result)
+
+
+def _post(url: str, **headers: str) -> int:
+    body = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+    accept = {"accept": "application/json, text/event-stream"}
+    return httpx2.post(url, json=body, headers=accept | headers, trust_env=False).status_code
+
+
+def test_requests_without_the_token_are_refused(asking_url: str) -> None:
+    wrong = ["", "Bearer", "Bearer " + "0" * 20, f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN}x"]
+    assert [_post(asking_url, authorization=value) for value in wrong] == [401] * len(wrong)
+    assert _post(asking_url) == 401
+    assert _post(asking_url, authorization=f"Bearer {TOKEN}") != 401
+
+
+def test_requests_of_web_pages_and_for_other_hosts_are_refused(open_url: str) -> None:
+    """A page that rebinds its name to this machine sends its own name as Host, and its origin."""
+    port = open_url.split(":")[2].partition("/")[0]
+    assert _post(open_url, host=f"evil.example:{port}") == 421
+    assert _post(open_url, host=f"127.0.0.1.evil.example:{port}") == 421
+    assert _post(open_url, origin="http://evil.example") == 403
+    assert _post(open_url, origin=f"http://localhost:{port}") == 403
+    assert _post(open_url, host=f"localhost:{port}") not in (421, 403)
+
+
+@pytest.mark.anyio
+async def test_a_server_for_other_machines_needs_a_good_token() -> None:
+    with pytest.raises(ToolDefinitionError, match=r"on 0\.0\.0\.0, where other machines reach them, needs a token"):
+        await serve(Registry(), transport="http", host="0.0.0.0", port=0)
+    with pytest.raises(ToolDefinitionError, match="the token has 5 characters"):
+        await serve(Registry(), transport="http", token="short")
+
+
+@pytest.mark.anyio
+async def test_a_port_in_use_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ToolError, match=f"cannot listen on 127.0.0.1 port {port}"):
+            await serve(Registry(), transport="http", port=port)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("transport", ["stdio", "http"])
+async def test_our_client_and_our_server_understand_each_other(transport: str, open_url: str) -> None:
+    policy = McpPolicy(trusted=True)
+    server = (
+        McpServer.stdio("h", sys.executable, [OURS, "stdio"], policy=policy)
+        if transport == "stdio"
+        else at(open_url, policy=policy)
+    )
+    async with server:
+        registry = Registry(await server.tools())
+        assert (await registry.call(ToolCall("h_add", {"a": 2}))).content == {"sum": 3}
+        drawn = await registry.call(ToolCall("h_draw", {}))
+        assert [kept.media_type for kept in drawn.artifacts] == ["image/png", "text/csv", "audio/wav"]
+        assert (await registry.call(ToolCall("h_fail", {}))).error == "error: the disk is full"
+
+
+@pytest.mark.anyio
+async def test_a_served_process_ends_when_its_client_goes() -> None:
+    process = await anyio.open_process([sys.executable, OURS, "stdio"])
+    assert process.stdin is not None
+    await process.stdin.aclose()
+    with anyio.fail_after(20):
+        assert await process.wait() == 0
