@@ -121,6 +121,7 @@ class GuardedTransport(httpx2.AsyncHTTPTransport):
         backend: Makes the connections; None for real ones.
         verify: TLS settings; None for those of the system, environment variables left aside.
         max_connections: Most connections at once.
+        secret_query: Encoded query that is added to each request on its way out.
     """
 
     def __init__(
@@ -131,12 +132,14 @@ class GuardedTransport(httpx2.AsyncHTTPTransport):
         backend: httpcore2.AsyncNetworkBackend | None = None,
         verify: ssl.SSLContext | None = None,
         max_connections: int = 20,
+        secret_query: str = "",
     ) -> None:
         context = verify or _system_tls()
         super().__init__(verify=context, trust_env=False)
         if not isinstance(self._pool, httpcore2.AsyncConnectionPool):  # else the guard would not be in the way
             raise TypeError("httpx2 keeps its connections elsewhere: this version cannot be guarded")
         self._policy = policy
+        self._secret_query = secret_query
         self._pool = httpcore2.AsyncConnectionPool(
             ssl_context=context,
             max_connections=max_connections,
@@ -147,6 +150,8 @@ class GuardedTransport(httpx2.AsyncHTTPTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request whose address the policy lets pass."""
         self._policy.check_url(str(request.url))
+        if self._secret_query:
+            request = _with_query(request, self._secret_query)
         response = await super().handle_async_request(request)
         if response.status_code not in _REDIRECTS or "location" not in response.headers:
             return response
@@ -161,6 +166,14 @@ class _Nothing(httpx2.AsyncByteStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         return
         yield b""
+
+
+def _with_query(request: httpx2.Request, query: str) -> httpx2.Request:
+    own = request.url.query.decode("ascii")
+    url = request.url.copy_with(query=f"{own}&{query}".lstrip("&").encode("ascii"))
+    return httpx2.Request(
+        request.method, url, headers=request.headers, stream=request.stream, extensions=request.extensions
+    )
 
 
 def _without_body(headers: httpx2.Headers) -> list[tuple[bytes, bytes]]:

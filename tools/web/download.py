@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from arriero.tools.errors import ToolError
+from arriero.tools.errors import ToolError, ToolUnavailable
 
 if TYPE_CHECKING:
     import httpx2
 
 ACCEPTED_ENCODINGS = "gzip, deflate"
+TRY_AGAIN = frozenset({429, 502, 503, 504})
+"""Status codes that say that the same request may work later."""
+
 _CODINGS = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
 _RATIO_FROM = 1 << 20  # small bodies of one repeated letter are no bombs
 _MAX_RATIO = 200  # text compresses 3 to 20 times
@@ -89,24 +92,25 @@ def network_errors_in_words(seconds: float) -> Iterator[None]:
         seconds: The time limit, for the message.
 
     Raises:
-        ToolError: In place of an error of httpx2 or a timeout.
+        ToolUnavailable: In place of a timeout or a connection that failed.
+        ToolError: In place of any other error of httpx2.
     """
     import httpx2
 
     try:
         yield
     except httpx2.ConnectTimeout as error:
-        raise ToolError("no connection was made in time") from error
+        raise ToolUnavailable("no connection was made in time") from error
     except (httpx2.TimeoutException, TimeoutError) as error:
-        raise ToolError(f"the server did not finish within {seconds:g} s") from error
+        raise ToolUnavailable(f"the server did not finish within {seconds:g} s") from error
     except httpx2.TooManyRedirects as error:
         raise ToolError("the server redirects too often") from error
     except httpx2.ConnectError as error:
-        raise ToolError(_connect_problem(error)) from error
+        raise ToolUnavailable(_connect_problem(error)) from error
     except httpx2.DecodingError as error:
         raise ToolError("the body is damaged: it cannot be decompressed") from error
     except httpx2.NetworkError as error:
-        raise ToolError("the server broke the connection off") from error
+        raise ToolUnavailable("the server broke the connection off") from error
     except httpx2.RemoteProtocolError as error:
         raise ToolError(f"the server does not speak HTTP properly: {str(error)[:100]}") from error
     except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:

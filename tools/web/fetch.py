@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Literal
 import anyio
 import anyio.to_thread
 
-from arriero.tools.errors import ToolDefinitionError, ToolError
+from arriero.tools.errors import ToolDefinitionError, ToolError, ToolUnavailable
 from arriero.tools.tool import Tool, describe
 from arriero.tools.web.download import (
     ACCEPTED_ENCODINGS,
+    TRY_AGAIN,
     BodyLimits,
     network_errors_in_words,
     read_body,
@@ -146,7 +147,8 @@ class _Reader:
             headers = {"User-Agent": _AGENT, "Accept": _ACCEPT, "Accept-Encoding": ACCEPTED_ENCODINGS}
             async with self.client(headers=headers) as client, client.stream("GET", url) as response:
                 if not response.is_success:
-                    raise ToolError(f"the server answered {status_text(response.status_code)}")
+                    problem = ToolUnavailable if response.status_code in TRY_AGAIN else ToolError
+                    raise problem(f"the server answered {status_text(response.status_code)}")
                 declared = response.headers.get("content-type", "")
                 _check_type(declared)
                 self.extraction.warm()  # it starts while the body comes

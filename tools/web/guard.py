@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from arriero.tools.errors import ToolDefinitionError
 from arriero.tools.web.policy import BlockedAddress, NetworkPolicy, Target
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def guarded_client(
     timeout: "float | httpx2.Timeout" = 20.0,
     follow_redirects: bool = False,
     cookies: bool = False,
+    secret_query: str = "",
     max_connections: int = 20,
     resolver: "Resolver | None" = None,
     backend: "httpcore2.AsyncNetworkBackend | None" = None,
@@ -47,6 +49,8 @@ def guarded_client(
         timeout: Seconds for each wait: connecting, sending, the next bytes. Not for the whole: set a deadline around.
         follow_redirects: Follow up to `policy.max_redirects` of them.
         cookies: Keep the cookies that servers set.
+        secret_query: Encoded query, such as `"key=..."`, that is added to each request on its way out, where neither
+            httpx2's log of addresses nor its errors have it. Not with `follow_redirects`.
         max_connections: Most connections at once.
         resolver: Gives the addresses of a name; None asks the system.
         backend: Makes the connections, to addresses; None makes real ones.
@@ -54,6 +58,9 @@ def guarded_client(
 
     Returns:
         The client. A refused address raises `BlockedAddress`, everything else what httpx2 raises.
+
+    Raises:
+        ToolDefinitionError: A secret query would follow redirects.
 
     Example:
         >>> import anyio
@@ -64,6 +71,9 @@ def guarded_client(
         Traceback (most recent call last):
         arriero.tools.web.policy.BlockedAddress: 169.254.169.254 is a cloud metadata address, which this tool may not...
     """
+    if secret_query and follow_redirects:
+        raise ToolDefinitionError("a secret query would follow a redirect to another host; do not follow redirects")
+
     from http.cookiejar import CookieJar, DefaultCookiePolicy
 
     import httpx2
@@ -76,6 +86,7 @@ def guarded_client(
         backend=backend,
         verify=verify,
         max_connections=max_connections,
+        secret_query=secret_query,
     )
     return httpx2.AsyncClient(
         transport=transport,
