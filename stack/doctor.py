@@ -127,10 +127,14 @@ async def _finds(tool: Tool, query: str) -> str:
 
 
 async def _runs() -> str:
-    said = str(await code_interpreter().invoke({"code": "print(6 * 7)"}))
+    from arriero.tools.sandbox.choose import choose_tier
+
+    choice = await choose_tier()
+    async with aclosing(code_interpreter()) as interpreter:
+        said = str(await interpreter.invoke({"code": "print(6 * 7)"}))
     if "42" not in said:
         raise ToolError(f"it could not run a line of Python: {said!r}")
-    return "runs Python in a process of its own, with limits; it is not a sandbox"
+    return f"runs Python in the sandbox {choice.tier.name}; {len(choice.reports[-1].canaries)} canaries found it to hold"
 
 
 async def _serves() -> str:
