@@ -134,7 +134,9 @@ async def _runs() -> str:
         said = str(await interpreter.invoke({"code": "print(6 * 7)"}))
     if "42" not in said:
         raise ToolError(f"it could not run a line of Python: {said!r}")
-    return f"runs Python in the sandbox {choice.tier.name}; {len(choice.reports[-1].canaries)} canaries found it to hold"
+    return (
+        f"runs Python in the sandbox {choice.tier.name}; {len(choice.reports[-1].canaries)} canaries found it to hold"
+    )
 
 
 async def _serves() -> str:
