@@ -1,0 +1,43 @@
+from typing import Any
+
+import pytest
+from scripted import call, logged, scripted_stack
+
+from arriero.agents.agent import Agent
+from arriero.tools import Registry, Tool, ToolContext, tool
+
+pytestmark = pytest.mark.anyio
+
+DONE = "Done.<|eot_id|>"
+
+
+async def test_an_agents_turn_holds_what_is_logged_and_no_progress() -> None:
+    @tool
+    async def work(context: ToolContext) -> str:
+        """Work."""
+        context.progress("working")
+        return "done"
+
+    stack = scripted_stack(call("work"), DONE)
+    turn = await Agent(stack, tools=[work]).run("Go", session="alice")
+    assert list(turn.events) == await logged(stack, "alice")
+
+
+async def test_an_agent_takes_a_filtered_registry_and_leaves_it_open() -> None:
+    closed = []
+
+    async def close() -> None:
+        closed.append(True)
+
+    async def handler(arguments: Any, context: ToolContext) -> str:
+        return ""
+
+    lent = Tool(name="lent", description="", parameters={}, handler=handler, close=close)
+    other = Tool(name="other", description="", parameters={}, handler=handler)
+    registry = Registry([lent, other])
+    agent = Agent(scripted_stack(DONE), tools=registry.only("lent"))
+    assert agent.tools == ("lent",)
+    await agent.aclose()
+    assert not closed
+    await Agent(scripted_stack(DONE), tools=[lent]).aclose()
+    assert closed
