@@ -15,6 +15,7 @@ from arriero.stack.events import (
     CallFinished,
     CallProgressed,
     CallStarted,
+    Event,
     TurnFinished,
     TurnStarted,
     from_json,
