@@ -12,6 +12,7 @@ import signal
 import stat
 import struct
 import sys
+import time
 
 # Numbers of system calls (the same on every architecture) and flags of linux/landlock.h, linux/prctl.h.
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
@@ -40,6 +41,7 @@ _FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}  # how many the interface's v
 _TCP_SINCE, _SCOPES_SINCE = 4, 6
 
 _ALIASES = 180  # descriptors from here on, below those of the worker's loop
+_CROWDED = 200
 _LOOK = 0.05  # memory takes files at gigabytes a second
 DISK_FULL = 121  # exit status of a supervisor that ended the session because its files took too much room
 
@@ -125,12 +127,25 @@ def _supervise(server: int, folder: str, room: int, inodes: int) -> None:
         return
     os.setpgid(worker, worker)  # whichever of the two comes first
     os.closerange(0, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-    full = False
+    full, count, look = False, 0, 0.0
     while not full and _alive(worker):
-        told = signal.sigtimedwait(watched, _LOOK)
+        told = signal.sigtimedwait(watched, max(0.0, look - time.monotonic()))
         if told is not None and told.si_signo == signal.SIGTERM:
             break
-        full = told is None and _too_much(folder, room, inodes)
+        if time.monotonic() < look:
+            continue
+        began = time.monotonic()
+        stopped = count > _CROWDED  # counting takes a while, in which much more could be made
+        if stopped:
+            os.killpg(worker, signal.SIGSTOP)
+        try:
+            used, count = _in_folders(folder, inodes)
+            full = count > inodes or used + _deleted_but_open() > room
+        except (OSError, RecursionError):  # what cannot be counted is too much
+            full = True
+        if stopped and not full:
+            os.killpg(worker, signal.SIGCONT)
+        look = 2 * time.monotonic() - began + _LOOK
     os.killpg(worker, signal.SIGKILL)
     status = _reap_all().get(worker, 0)
     if full:
@@ -159,15 +174,6 @@ def _reap_all() -> "dict[int, int]":
         except ChildProcessError:
             return ended
         ended[process] = status
-
-
-def _too_much(folder: str, room: int, inodes: int) -> bool:
-    """Whether the session's files take more room than they may; also when that cannot be found out."""
-    try:
-        used, count = _in_folders(folder, inodes)
-        return count > inodes or used + _deleted_but_open() > room
-    except (OSError, RecursionError):
-        return True
 
 
 def _in_folders(folder: str, most: int) -> "tuple[int, int]":

@@ -229,8 +229,7 @@ class Running:
             case "memory":
                 return f"killed: its processes used more than {self._limits.memory >> 20} MiB of memory together"
             case "disk":
-                most = f"{self._limits.workspace >> 20} MiB, or {self._limits.inodes} files and folders"
-                return f"killed: what it wrote is more than {most}"
+                return f"killed: it wrote more than {self._limits.workspace >> 20} MiB, or too many files and folders"
             case "exit":
                 return f"its process ended ({_status(self.launched.process.poll())})"
             case _:

@@ -13,8 +13,8 @@ from sandbox.runner import WALL, CaseRun, reason_to_skip
 from sandbox.server_process import ServerLost, ServerProcess
 from sandbox.verdict import Miss, Verdict
 
-CONFINED = frozenset({"bubblewrap", "wasi"})
-"""Tiers in which a case marked as dangerous may run: they have a PID namespace, or no processes at all."""
+CONFINED = frozenset({"bubblewrap", "landlock", "wasi"})
+"""Tiers in which a dangerous case may run: they have a PID namespace, a hard cap on processes, or no processes."""
 
 _HEAVY = frozenset({"cpu_spin", "fork_bomb", "memory_bomb", "disk_bomb", "output_flood"})
 _START, _EACH = 60.0, 15.0
@@ -159,7 +159,7 @@ class _Run:
             first = self.verdicts[verdict.id]
             verdict = replace(verdict, notes=(*verdict.notes, f"second run; the first: {first.why}"))
         self.verdicts[verdict.id] = verdict
-        if again or not verdict.may_be_slowness:
+        if not self._stop.is_set() and (again or not verdict.may_be_slowness):
             self._told(verdict)
 
 

@@ -232,6 +232,15 @@ async def test_nothing_outlives_a_server_that_is_killed() -> None:
             "    kept.append(open('f', 'wb')); os.unlink('f'); kept[-1].write(bytes(1 << 20)); kept[-1].flush()",
             id="deleted files",
         ),
+        pytest.param(
+            "import os\n"
+            "if os.fork() == 0:\n"
+            "    while True:\n"
+            "        if os.fork() == 0: os._exit(0)\n"
+            "        os.wait()\n"
+            "for i in range(64): open(f'f{i}', 'wb').write(bytes(1 << 20))",
+            id="many files while children come and go",
+        ),
         pytest.param("import os\nfor i in range(2000): os.mkdir(f'd{i}')", id="many folders"),
         pytest.param("import os\nfor i in range(1500): os.mkdir('d'); os.chdir('d')", id="deep folders"),
         pytest.param("import os\nos.mkdir('d', 0o300)\nopen('d/f', 'wb').write(bytes(64 << 20))", id="closed folder"),
