@@ -27,7 +27,7 @@ from arriero.tools.web.download import (
     read_body,
     status_text,
 )
-from arriero.tools.web.guard import NetworkPolicy, guarded_client
+from arriero.tools.web.guard import BlockedAddress, NetworkPolicy, guarded_client
 
 if TYPE_CHECKING:
     import httpx2
@@ -104,13 +104,16 @@ def openapi_tools(
     chosen = _chosen(raws, operations, "operations")
     unattended = {id(raw) for raw in _chosen(raws, approved, "approved")}
     caller = _Caller(server, proof, policy or NetworkPolicy.only(server), timeout, limits, verify)
-    caller.policy.check_url(server)
+    try:
+        host = caller.policy.check_url(server).host
+    except BlockedAddress as error:
+        raise ToolDefinitionError(f"the policy does not let the API's server be reached: {error}") from error
     tools: dict[str, Tool] = {}
     for raw in chosen:
         name = _free_name(prefix + _name(raw), tools)
         operation = read_operation(read, raw, name, hidden)
         needs_approval = operation.method not in _SAFE and id(raw) not in unattended
-        tools[name] = caller.tool(operation, sensitive=needs_approval)
+        tools[name] = caller.tool(operation, host, sensitive=needs_approval)
     return list(tools.values())
 
 
@@ -159,7 +162,7 @@ class _Caller:
     limits: BodyLimits
     verify: ssl.SSLContext | None
 
-    def tool(self, operation: Operation, *, sensitive: bool) -> Tool:
+    def tool(self, operation: Operation, source: str, *, sensitive: bool) -> Tool:
         check = schema_check(operation.schema, name=operation.name)
 
         async def handler(arguments: Mapping[str, Any], context: ToolContext) -> object:
@@ -174,7 +177,7 @@ class _Caller:
             timeout=self.timeout + 5,  # the inner deadline comes first and says more
             idempotent=operation.method in _IDEMPOTENT,
             sensitive=sensitive,
-            source=self.policy.check_url(self.server).host,
+            source=source,
         )
 
     async def _call(self, operation: Operation, values: Mapping[str, Any]) -> object:
