@@ -34,7 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (throwaway.NoThrowaway, OSError) as error:
         print(error, file=sys.stderr)
         return 2
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs start with Ctrl-C ignored
+        signal.signal(number, signal.default_int_handler)
     started = time.monotonic()
     try:
         verdicts = run_cases(cases, options.tier, lanes=options.lanes, within=options.within, told=Progress(len(cases)))

@@ -4,6 +4,7 @@ import contextlib
 import selectors
 import socket
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
@@ -11,6 +12,7 @@ from typing import Self
 _LOOPBACK = ("127.0.0.1", "::1", "127.0.0.2")
 _REPLY = b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n"
 _ATTEMPTS = 50
+_COUNTED_WITHIN = 5.0
 
 
 class Listeners:
@@ -38,10 +40,12 @@ class Listeners:
                 each.setblocking(False)
                 self._selector.register(each, selectors.EVENT_READ, kind)
         self.addresses = addresses
+        self._unix = [str(unix), "\0" + abstract]
         self._thread = threading.Thread(target=self._serve, name="listeners", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
+        self._verify()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -56,6 +60,24 @@ class Listeners:
     def reset(self) -> None:
         """Count anew."""
         self.hits.update(dict.fromkeys(self.hits, 0))
+
+    def _verify(self) -> None:
+        """Knock at each door: one that does not count would let everything pass."""
+        wanted = {"listener": 0, "udp": 0, "unix": 0}
+        for address in self.addresses:
+            wanted["listener"] += reachable([address], self.port) + reachable([address], self.second_port)
+            with socket.socket(_family(address), socket.SOCK_DGRAM) as sender:
+                wanted["udp"] += sender.sendto(b"x", (address, self.udp_port))
+        for name in self._unix:
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(name)
+                wanted["unix"] += 1
+        deadline = time.monotonic() + _COUNTED_WITHIN
+        while self.hits != wanted or wanted["listener"] < 2 * len(self.addresses):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the listeners count {self.hits} where there were {wanted}")
+            time.sleep(0.001)
+        self.reset()
 
     def _serve(self) -> None:
         while True:

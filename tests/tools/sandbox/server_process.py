@@ -19,7 +19,7 @@ from sandbox.host_processes import descendants
 _SCRIPT = Path(__file__).with_name("server.py")
 _START_WITHIN = 60.0
 _REQUEST_WITHIN = 15.0
-_STOP_WITHIN = 10.0
+_STOP_WITHIN = 3.0
 
 
 class ServerLost(Exception):

@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 import struct
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -29,13 +30,18 @@ def command(arguments: Sequence[str]) -> list[str]:
     """The command that runs another in a throw-away world.
 
     Raises:
-        NoThrowaway: There is no `unshare`.
+        NoThrowaway: This machine cannot make one.
     """
     unshare = shutil.which("unshare")
     if unshare is None:
         raise NoThrowaway("unshare is missing: install util-linux")
-    spaces = ["--user", "--map-root-user", "--pid", "--net", "--mount", "--ipc", "--uts", "--cgroup"]
-    return [unshare, *spaces, "--fork", "--kill-child", "--mount-proc", *arguments]
+    spaces = ["--pid", "--net", "--mount", "--ipc", "--uts", "--cgroup", "--fork", "--kill-child", "--mount-proc"]
+    users = ["--user", "--map-root-user"]
+    for wanted in ([*users, *spaces], spaces) if os.geteuid() == 0 else ([*users, *spaces],):
+        tried = subprocess.run([unshare, *wanted, "true"], capture_output=True, text=True)
+        if tried.returncode == 0:
+            return [unshare, *wanted, *arguments]
+    raise NoThrowaway(f"no namespaces can be made here: {tried.stderr.strip()}")
 
 
 def settle() -> None:
