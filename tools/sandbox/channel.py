@@ -10,6 +10,7 @@ from arriero.tools.sandbox.errors import SandboxError
 from arriero.tools.sandbox.tier import Launched
 
 _LENGTHS = struct.Struct("!II")
+_PIECE = 1 << 18
 HEAD_MOST = 512 << 10
 """Bytes of a frame's JSON. Parsed, JSON can take twenty times its size; what is large travels as bytes beside it."""
 
@@ -124,7 +125,7 @@ class Channel:
     async def _take(self, count: int) -> bytes:
         while len(self._arrived) < count:  # memory is taken for what arrives, not for what is announced
             try:
-                piece = self._socket.recv(count - len(self._arrived))
+                piece = self._socket.recv(min(count - len(self._arrived), _PIECE))
             except BlockingIOError:
                 await anyio.wait_readable(self._socket)
                 continue
