@@ -152,7 +152,7 @@ class Calling:
             with anyio.CancelScope(deadline=context.deadline):
                 return await self._answer()
             await anyio.lowlevel.checkpoint()  # a scope around this one that ends at the same time comes first
-            return self._failed("timed out", f"the turn's time was over before {self._name} ended")
+            return self._failed("timed out", f"{self._name} {self._given_up()}: the turn's time was over")
         finally:
             self._over = True
             self._rules.tell(self._ending())
@@ -213,12 +213,12 @@ class Calling:
         outcome = await self._attempt.outcome()
         if outcome is not None:
             return outcome
-        how = "was stopped"
+        return None, ToolTimeout(f"{self._name} took longer than {timeout:g} s and {self._given_up()}")
+
+    def _given_up(self) -> str:
         if self._thread_left:
-            how = "was given up; its thread runs on, for Python cannot stop it"
-        elif self._task_left:
-            how = "was given up; it runs on, for it does not listen"
-        return None, ToolTimeout(f"{self._name} took longer than {timeout:g} s and {how}")
+            return "was given up (its thread runs on, for Python cannot stop it)"
+        return "was given up (it runs on, for it does not listen)" if self._task_left else "was stopped"
 
     def _told_context(self, deadline: float) -> ToolContext:
         """The context as the tool is told it, or who approves."""

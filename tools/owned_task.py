@@ -31,7 +31,8 @@ class Attempt(Generic[T]):
         self._loop = loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[tuple[T | None, BaseException | None] | None] = loop.create_future()
         self._timer = loop.call_later(seconds, self._give_up)
-        self._paused_with = 0.0
+        self._pauses = 0
+        self._left = 0.0
 
     async def outcome(self) -> tuple[T | None, BaseException | None] | None:
         """Run it.
@@ -51,14 +52,17 @@ class Attempt(Generic[T]):
         return found
 
     def pause(self) -> None:
-        """Stop the clock."""
-        self._paused_with = self._timer.when() - self._loop.time()
-        self._timer.cancel()
+        """Stop the clock, until `go_on` was called as often as this."""
+        self._pauses += 1
+        if self._pauses == 1:
+            self._left = self._timer.when() - self._loop.time()
+            self._timer.cancel()
 
     def go_on(self) -> None:
         """Start the clock again."""
-        if not self._ended.done():
-            self._timer = self._loop.call_later(self._paused_with, self._give_up)
+        self._pauses -= 1
+        if not self._pauses and not self._ended.done():
+            self._timer = self._loop.call_later(self._left, self._give_up)
 
     async def _run(self) -> None:
         outcome: tuple[T | None, BaseException | None]

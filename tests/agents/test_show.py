@@ -10,6 +10,7 @@ from arriero.prompts.visible import visible
 from arriero.stack.engine import Usage
 from arriero.stack.events import (
     CallFinished,
+    CallProgressed,
     CallStarted,
     Event,
     LimitReached,
@@ -30,6 +31,7 @@ TURN: list[Event] = [
     PromptAppended(1, (1, 2, 3)),
     StepFinished(1, (4,), "", (SEARCH,), "end_of_turn", Usage(3, 1, 2), 0.25),
     CallStarted(1, SEARCH),
+    CallProgressed(1, SEARCH, "asking", 1, 3),
     CallFinished(1, ToolResult(SEARCH, "provider: offline\n[1] Orla", None, 0.012)),
     VerdictGiven("output", Verdict(True, (), 0.01), 0.03, "llama-guard"),
     TextDelta(2, "It is "),
@@ -42,6 +44,7 @@ research: How high?
   prompt    step 1: 3 tokens appended
   model     step 1: 3 tokens read (2 cached), 1 written, 0.25 s
   call      web_search(query="the \\"height\\"")
+  progress  web_search 1 of 3: asking
   result    provider: offline
             [1] Orla
             web_search: 12 ms

@@ -8,6 +8,7 @@ from arriero.prompts.messages import ImagePart, Message, TextPart, ToolCall
 from arriero.stack.engine import Usage
 from arriero.stack.events import (
     CallFinished,
+    CallProgressed,
     CallStarted,
     Event,
     LimitReached,
@@ -23,7 +24,7 @@ from arriero.stack.events import (
     to_json,
 )
 from arriero.stack.shields import Verdict
-from arriero.tools import ToolResult
+from arriero.tools import Artifact, ToolResult
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 numbers = st.floats(allow_nan=False, allow_infinity=False, min_value=0)
@@ -48,7 +49,8 @@ messages = st.one_of(
         ends,
     ),
 )
-results = st.builds(ToolResult, calls, json_values, st.none() | texts, numbers, st.none() | texts)
+artifacts = st.lists(st.builds(Artifact, texts, texts, texts, counts), max_size=2).map(tuple)
+results = st.builds(ToolResult, calls, json_values, st.none() | texts, numbers, st.none() | texts, artifacts)
 verdicts = st.builds(Verdict, st.booleans(), st.lists(texts, max_size=3).map(tuple), st.none() | numbers, texts)
 declarations = st.lists(st.dictionaries(texts, json_values, max_size=2), max_size=2).map(tuple)
 events: st.SearchStrategy[Event] = st.one_of(
@@ -59,6 +61,7 @@ events: st.SearchStrategy[Event] = st.one_of(
     st.builds(TextDelta, counts, texts),
     st.builds(StepFinished, counts, ids, texts, st.lists(calls, max_size=2).map(tuple), texts, usages, numbers),
     st.builds(CallStarted, counts, calls),
+    st.builds(CallProgressed, counts, calls, texts, st.none() | numbers, st.none() | numbers),
     st.builds(CallFinished, counts, results),
     st.builds(VerdictGiven, st.sampled_from(["input", "output"]), verdicts, numbers, texts),
     st.builds(LimitReached, st.sampled_from(["steps", "calls", "tokens", "seconds", "context"]), texts),

@@ -142,6 +142,23 @@ async def test_asking_in_the_middle_of_a_call_does_not_use_up_its_time() -> None
         assert "nobody can be asked" in str((await registry.call(ToolCall("send", {"text": "hay"}))).error)
 
 
+async def test_two_questions_at_once_stop_the_clock_once() -> None:
+    async def approve(call: ToolCall, asked_of: Tool, context: ToolContext) -> bool:
+        await anyio.sleep(float(context.question))
+        return True
+
+    @tool(timeout=0.2)
+    async def send(context: ToolContext) -> str:
+        """Send."""
+        async with anyio.create_task_group() as group:
+            for seconds in ("0.01", "0.4"):
+                group.start_soon(context.approve, seconds)
+        return "sent"
+
+    async with offered(send, approve=approve) as (registry, _):
+        assert (await registry.call(ToolCall("send", {}))).content == "sent"
+
+
 async def test_the_clock_runs_on_after_the_answer() -> None:
     async def approve(call: ToolCall, asked_of: Tool, context: ToolContext) -> bool:
         return True
@@ -353,7 +370,7 @@ async def test_the_deadline_of_the_turn_ends_a_call_that_its_timeout_would_not()
 
     async with offered(slow) as (registry, heard):
         result = await registry.call(ToolCall("slow", {}), ToolContext(deadline=anyio.current_time() + 0.05))
-    assert result.error == "the turn's time was over before slow ended"
+    assert result.error == "slow was stopped: the turn's time was over"
     assert heard.end.outcome == "timed out"
 
 
@@ -414,16 +431,18 @@ async def test_a_cancelled_turn_does_not_wait_for_a_tool_that_does_not_listen() 
         deaf_until.set()
 
 
-async def test_a_thread_that_cannot_be_stopped_is_told_of() -> None:
+@pytest.mark.parametrize("what", ["its own time", "the turn's time"])
+async def test_a_thread_that_cannot_be_stopped_is_told_of(what: str) -> None:
     release = threading.Event()
+    soon = ToolContext(deadline=anyio.current_time() + 0.05)
 
-    @tool(timeout=0.05)
+    @tool(timeout=0.05 if what == "its own time" else 30)
     def stuck() -> None:
         """Hang."""
         release.wait(30)
 
     async with offered(stuck) as (registry, heard):
-        result = await registry.call(ToolCall("stuck", {}))
+        result = await registry.call(ToolCall("stuck", {}), None if what == "its own time" else soon)
         release.set()
     assert "its thread runs on, for Python cannot stop it" in str(result.error)
     assert heard.end.thread_left_running
@@ -523,6 +542,16 @@ async def test_an_interrupt_raised_in_a_thread_is_the_tools_own() -> None:
 
     async with offered(interrupt) as (registry, _):
         assert (await registry.call(ToolCall("interrupt", {}))).error == "KeyboardInterrupt"
+
+
+def test_an_interrupt_in_the_main_thread_is_the_users() -> None:
+    @tool
+    async def interrupted() -> None:
+        """Be interrupted."""
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        anyio.run(Registry([interrupted]).call, ToolCall("interrupted", {}))
 
 
 async def test_an_exception_that_cannot_be_printed_is_told_by_its_name() -> None:
