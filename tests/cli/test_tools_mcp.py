@@ -1,6 +1,5 @@
 """`arriero mcp` against the SDK's client, and servers as a source of tools for `arriero tools`."""
 
-import json
 import os
 import shlex
 import signal
@@ -115,8 +114,8 @@ def listening(*options: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
 
 
 @pytest.mark.anyio
-async def test_over_http_only_who_has_the_token_is_served(tools: Path) -> None:
-    with listening("--from", str(tools)) as (url, _):
+async def test_over_http_only_who_has_the_token_is_served_until_ctrl_c(tools: Path) -> None:
+    with listening("--from", str(tools)) as (url, process):
         async with httpx2.AsyncClient() as http:
             assert (await http.post(url, json={})).status_code == 401
         async with (
@@ -124,13 +123,7 @@ async def test_over_http_only_who_has_the_token_is_served(tools: Path) -> None:
             Client(streamable_http_client(url, http_client=http), read_timeout_seconds=30) as connected,
         ):
             assert await text(connected, "double", number=4) == "8.0"
-
-
-def test_ctrl_c_ends_the_server_well(tools: Path) -> None:
-    with listening("--from", str(tools)) as (url, process):
-        assert url.startswith("http://127.0.0.1:")
     assert process.returncode == 0
-    assert process.stderr is not None
 
 
 def test_tools_of_a_server_that_is_a_program_are_called(arriero, tools: Path) -> None:
@@ -139,10 +132,6 @@ def test_tools_of_a_server_that_is_a_program_are_called(arriero, tools: Path) ->
     assert (done.code, done.out) == (0, "8.0\n")
     # nobody vouches for it: somebody must agree to each call
     assert arriero("tools", "call", "other_double", "number=4", "--mcp", server).code == 1
-    listed = [json.loads(line) for line in arriero("tools", "list", "--json", "--mcp", server).out.splitlines()]
-    assert {"name": "other_double", "sensitive": True} in [
-        {"name": tool["name"], "sensitive": "sensitive" in tool.get("effects", ())} for tool in listed
-    ]
 
 
 def test_tools_of_a_server_at_an_address_are_called_with_its_token(
