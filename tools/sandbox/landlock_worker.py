@@ -236,14 +236,14 @@ def _runs(process: int) -> bool:
 def _keep_reachable(folders: "list[str]") -> None:
     """Keep the interpreter's folders in reach of an ordinary user, where only root may go to them.
 
-    A link in /proc/self/fd leads to an open folder, whatever the folders above it allow (proc(5)). It is not one for
-    programs that this process starts: descriptors are closed for them.
+    A link in /proc/PID/fd leads to an open folder, whatever the folders above it allow (proc(5)). It works for the
+    programs that this process starts, too, while it lives.
     """
     aliases = {}
     for folder in folders:
         if not _open_to_all(folder):
             opened = os.open(folder, os.O_PATH | os.O_DIRECTORY)
-            aliases[folder] = f"/proc/self/fd/{fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, _ALIASES)}"
+            aliases[folder] = f"/proc/{os.getpid()}/fd/{fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, _ALIASES)}"
             os.close(opened)
 
     def renamed(path: str) -> str:
@@ -256,6 +256,10 @@ def _keep_reachable(folders: "list[str]") -> None:
         if isinstance(paths, list):
             paths[:] = map(renamed, paths)
     sys.path_importer_cache.clear()
+    if aliases:  # another Python, started from here, finds its library and packages by these
+        sys.executable = renamed(os.path.realpath(sys.executable))
+        os.environ["LD_LIBRARY_PATH"] = ":".join(f"{alias}/lib" for alias in aliases.values())
+        os.environ["PYTHONPATH"] = ":".join(path for path in sys.path if path.endswith("site-packages"))
 
 
 def _open_to_all(folder: str) -> bool:
