@@ -258,6 +258,7 @@ class Channel:
 
         return Client(
             attempt.streams,
+            mode="legacy" if self._policy.legacy else "auto",
             cache=None,  # the list of tools is kept by its owner, who knows what to do when it changes
             client_info=mcp_types.Implementation(name="arriero", version=__version__),
             message_handler=hear,

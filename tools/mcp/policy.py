@@ -56,6 +56,8 @@ class McpPolicy:
         start_timeout: Seconds until it must have answered the handshake.
         max_message: Most bytes of one message.
         max_tools: Most tools to take.
+        legacy: Use the handshake of 2025 at once. Else the newer protocol is offered first, which costs 10 s with a
+            server that does not answer what it does not know.
         reconnects: How often to try again when it cannot be reached, waiting longer each time.
         elicit: Answers its questions to the user; gives None to decline. None refuses them all.
         sample: Gives it text from a model; gives None to decline. None refuses all.
@@ -69,6 +71,7 @@ class McpPolicy:
     start_timeout: float = 30.0
     max_message: int = 16 << 20
     max_tools: int = 256
+    legacy: bool = False
     reconnects: int = 3
     elicit: Callable[[Elicitation], Awaitable[Answer | None]] | None = None
     sample: Callable[[Sampling], Awaitable[str | None]] | None = None

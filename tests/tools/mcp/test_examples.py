@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 
 import pytest
 from peers import EVERYTHING, EXAMPLES, at, example, free_port, listening
@@ -15,6 +16,8 @@ from arriero.tools.mcp import Elicitation, McpPolicy, McpServer, Sampling
 pytestmark = pytest.mark.anyio
 
 TRUSTED = McpPolicy(trusted=True)
+WAYS = [(transport, legacy) for transport in ("stdio", "http") for legacy in (False, True)]
+"""Both transports, in the protocol of 2026 and that of 2025."""
 
 
 @pytest.fixture(scope="module")
@@ -25,18 +28,20 @@ def everything_url() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="module", params=["stdio", "http"])
+@pytest.fixture(scope="module", params=WAYS, ids=str)
 async def everything(request: pytest.FixtureRequest, everything_url: str) -> AsyncIterator[McpServer]:
-    async with _everything(request.param, everything_url, TRUSTED) as server:
+    transport, legacy = request.param
+    async with _everything(transport, everything_url, replace(TRUSTED, legacy=legacy)) as server:
         yield server
 
 
-@pytest.fixture(scope="module", params=["stdio", "http"])
-async def answered(request: pytest.FixtureRequest, everything_url: str) -> AsyncIterator[McpServer]:
-    """The same, with somebody who answers what the server asks."""
-    policy = McpPolicy(trusted=True, elicit=_answer, sample=_sample)
-    async with _everything(request.param, everything_url, policy) as server:
-        yield server
+@pytest.fixture(scope="module", params=WAYS, ids=str)
+async def answered(request: pytest.FixtureRequest, everything_url: str) -> AsyncIterator[tuple[McpServer, bool]]:
+    """The same, with somebody who answers what the server asks, and whether it is the protocol of 2025."""
+    transport, legacy = request.param
+    policy = McpPolicy(trusted=True, elicit=_answer, sample=_sample, legacy=legacy)
+    async with _everything(transport, everything_url, policy) as server:
+        yield server, legacy
 
 
 def _everything(transport: str, url: str, policy: McpPolicy) -> McpServer:
@@ -113,12 +118,12 @@ async def test_prompts_are_listed_and_filled_in(everything: McpServer) -> None:
 
 
 async def test_what_a_server_asks_is_refused_unless_somebody_answers(everything: McpServer) -> None:
-    elicited = str(await _call(everything, "test_input_required_result_elicitation"))
-    sampled = str(await _call(everything, "test_input_required_result_sampling"))
-    roots = str(await _call(everything, "test_input_required_result_list_roots"))
-    assert "Elicitation not supported" in elicited
-    assert "Sampling not supported" in sampled
-    assert "List roots not supported" in roots
+    for kind in ("elicitation", "sampling"):
+        newer = await _call(everything, f"test_input_required_result_{kind}")
+        older = await _call(everything, f"test_{kind}", {"message": "Who?", "prompt": "Who?"})
+        assert str(newer).startswith("error: ")
+        assert f"{kind.title()} not supported" in str(older)
+    assert str(await _call(everything, "test_input_required_result_list_roots")).startswith("error: ")
 
 
 async def _answer(asked: Elicitation) -> dict[str, str | int | float | bool | list[str] | None] | None:
@@ -129,18 +134,25 @@ async def _sample(asked: Sampling) -> str | None:
     return f"{asked.messages[0][1]} Paris."
 
 
-async def test_what_a_server_asks_reaches_those_who_answer(answered: McpServer) -> None:
-    name = str(await _call(answered, "test_input_required_result_elicitation"))
-    capital = await _call(answered, "test_input_required_result_sampling")
-    declined = str(await _call(answered, "test_input_required_result_multi_round"))
-    assert "Ada" in name
+async def test_what_a_server_asks_reaches_those_who_answer(answered: tuple[McpServer, bool]) -> None:
+    server, legacy = answered
+    if legacy:
+        given = await _call(server, "test_elicitation", {"message": "Who?"})
+        declined = await _call(server, "test_elicitation", {"message": "What color?"})
+        sampled = await _call(server, "test_sampling", {"prompt": "Capital of France?"})
+        assert given == 'User response: action=accept, content={"response":"Ada"}'
+        assert declined == "User response: action=decline, content={}"
+        assert sampled == "LLM response: Capital of France? Paris."
+        return
+    assert "Ada" in str(await _call(server, "test_input_required_result_elicitation"))
+    capital = await _call(server, "test_input_required_result_sampling")
     assert capital == "Model said: What is the capital of France? Paris."
-    assert "None likes" in declined or "likes None" in declined
+    declined = await _call(server, "test_input_required_result_multi_round")
+    assert "None likes" in str(declined) or "likes None" in str(declined)
 
 
-async def test_a_stream_that_the_server_ends_in_a_call_is_taken_up_again(everything_url: str) -> None:
-    async with at(everything_url, policy=TRUSTED) as server:
-        assert await _call(server, "test_reconnection") == "Reconnection test completed"
+async def test_a_stream_that_the_server_ends_in_a_call_is_taken_up_again(everything: McpServer) -> None:
+    assert await _call(everything, "test_reconnection") == "Reconnection test completed"
 
 
 @pytest.mark.parametrize("transport", ["stdio", "streamable-http"])

@@ -53,8 +53,8 @@ class Scripted:
                     headers = {name.lower(): value.strip() for name, _, value in fields}
                     body = await buffered.receive_exactly(int(headers.get("content-length", 0)))
                     message = json.loads(body) if body else {}
-                    self.received.append((headers, message))
                     method = message.get("method", head[0].split()[0])
+                    self.received.append((headers, message | {"method": method}))
                     answer = self.answer(method, headers, message) if self.answer else b""
                     if answer is None:
                         return
@@ -118,7 +118,7 @@ async def test_this_machine_is_reached_only_when_that_is_allowed() -> None:
             McpServer.http("h", "http://169.254.169.254/mcp")
         async with at(server.url, policy=TRUSTED) as allowed:
             assert (await _work(allowed)).content == "done"
-            assert server.count("DELETE") == 0
+        assert server.count("DELETE") == 1  # the session is given back
     assert all(headers["host"] in server.url for headers, _ in server.received)
 
 
