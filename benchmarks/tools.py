@@ -91,6 +91,15 @@ async def side_by_side(registry: Registry) -> tuple[float, float]:
     return taken, used
 
 
+async def without_registry() -> float:
+    """Wall time beyond the wait of as many bare tasks, in milliseconds: what this machine, as busy as it is, allows."""
+    started = time.perf_counter()
+    async with anyio.create_task_group() as group:
+        for number in range(SIDE_BY_SIDE):
+            group.start_soon(wait.function, number)
+    return (time.perf_counter() - started) * 1e3 - WAIT_MS
+
+
 async def registry_section(repeats: int) -> list[Measure]:
     """The registry's part of a call."""
     events: list[ToolEvent] = []
@@ -100,11 +109,13 @@ async def registry_section(repeats: int) -> list[Measure]:
     call = await one_call(registry, "double", repeats * 100)
     in_thread = await one_call(registry, "double_in_thread", repeats * 100)
     taken, used = zip(*[await side_by_side(registry) for _ in range(max(3, repeats // 5))], strict=True)
+    bare = statistics.median([await without_registry() for _ in taken])
     return [
         Measure("registry, one call", call, "us", 100),
         Measure("registry, one call of a sync tool, with its thread", in_thread, "us"),
         Measure(f"{SIDE_BY_SIDE} calls at once, beyond their {WAIT_MS:g} ms", statistics.median(taken), "ms", 150),
         Measure(f"{SIDE_BY_SIDE} calls at once, CPU", statistics.median(used), "ms"),
+        Measure(f"{SIDE_BY_SIDE} bare tasks at once, beyond their {WAIT_MS:g} ms", bare, "ms"),
     ]
 
 
