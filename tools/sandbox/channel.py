@@ -1,6 +1,7 @@
 """The server's end of a worker's control socket. The peer is hostile."""
 
 import json
+import socket
 import struct
 from typing import Any
 
@@ -81,6 +82,16 @@ class Channel:
         self._most = most
         self._arrived = bytearray()
         self._lengths: tuple[int, int] | None = None
+
+    @property
+    def hung_up(self) -> bool:
+        """Whether the worker's end is closed."""
+        try:
+            return not self._socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     async def send(self, head: dict[str, Any], body: bytes = b"") -> None:
         """Send a frame.

@@ -76,7 +76,8 @@ class Running:
             if ready != {"ready": True}:
                 raise ChannelBroken("the worker's first message is another than that it is ready")
             running._inside = True
-            running._hold_inner()
+            if running._inner is None:
+                running._hold_inner()
             for kept in running._outputs:
                 kept.pause()
         except (SandboxError, TimeoutError) as error:
@@ -95,7 +96,7 @@ class Running:
     @property
     def alive(self) -> bool:
         """Whether it can be used."""
-        return self.killed_for is None and self.launched.process.poll() is None
+        return self.killed_for is None and self.launched.process.poll() is None and not self._channel.hung_up
 
     def kill(self, reason: Reason) -> None:
         """Kill it.
@@ -107,6 +108,8 @@ class Running:
         self._kill()
 
     def _kill(self) -> None:
+        if self._inner is None and self.launched.process.poll() is None:
+            self._hold_inner()  # it was still starting
         self.launched.kill()
         if self._inner is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
