@@ -160,7 +160,7 @@ def finish(
     reason = killed_for
     if reply is None or killed_for is not None:
         status = "killed"
-    elif late and reply.status == "interrupted":
+    elif late:  # even if the code caught the interrupt and went on to its end
         status, error, reason = "killed", f"{reply.error or ''}{ending}", "time"
     else:
         status = "completed" if reply.status == "completed" else "failed"
