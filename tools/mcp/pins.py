@@ -55,7 +55,7 @@ class FilePins(MemoryPins):
 
     def __init__(self, path: str | Path) -> None:
         super().__init__()
-        self._path = Path(path)
+        self._path = Path(path).expanduser()
         try:
             kept = json.loads(self._path.read_text("utf-8")) if self._path.exists() else {}
         except (OSError, ValueError) as error:

@@ -157,6 +157,9 @@ def call(message):
             sys.stderr.write("secret canary " * 100_000)
             sys.stderr.flush()
             return text("written")
+        case "bad notification":
+            send({"method": "notifications/progress", "params": {"canary": "canary"}})
+            return text("sent")
         case "dies later" | "dies with tools":
             return text(str(os.getpid()))
     return text("done")
