@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sandbox import throwaway
 from sandbox.cases import BUNDLED, BadCase, Case, read_cases
-from sandbox.harness import run_cases
+from sandbox.harness import fault_of, run_cases
 from sandbox.report import Progress, print_json, print_table, summary
 
 TIERS = ("bubblewrap", "landlock", "wasi", "unsafe")
@@ -37,6 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs start with Ctrl-C ignored
         signal.signal(number, signal.default_int_handler)
     started = time.monotonic()
+    if fault := fault_of(options.tier):
+        print(f"tier {options.tier} does not work here: {fault}", file=sys.stderr)
+        return 2
     try:
         verdicts = run_cases(cases, options.tier, lanes=options.lanes, within=options.within, told=Progress(len(cases)))
     except KeyboardInterrupt:

@@ -58,6 +58,25 @@ def run_cases(
     return [run.verdicts[case.id] for case in cases]
 
 
+def fault_of(tier: str) -> str:
+    """Why a tier cannot be used on this machine; "" if it can.
+
+    Args:
+        tier: Its name.
+    """
+    with Environment() as environment:
+        try:
+            server = ServerProcess(environment, tier, WALL)
+        except ServerLost as error:
+            return str(error)
+        try:
+            return server.ask("open", within=_START, session="first").raised
+        except ServerLost as error:
+            return str(error)
+        finally:
+            server.stop()
+
+
 class Lane:
     """A server and what surrounds it; a server that is no longer fit is replaced."""
 

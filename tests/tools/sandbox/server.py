@@ -110,7 +110,8 @@ def _text_for_the_model(execution: Any) -> str:
 
     stdout = execution.stdout + (execution.value or "")
     failed = execution.status != "completed"
-    return format_code_result(failed=failed, stdout=stdout, stderr=execution.stderr + (execution.error or ""))
+    text = format_code_result(failed=failed, stdout=stdout, stderr=execution.stderr + (execution.error or ""))
+    return "\n".join([text, *(f"{file.path} ({file.size} bytes)" for file in execution.files)])
 
 
 def _is_tool_error(error: Exception) -> bool:
@@ -123,8 +124,9 @@ def tier_named(name: str) -> Any:
     """The tier of this name, by its defaults."""
     from arriero.tools import sandbox
     from arriero.tools.sandbox.landlock import Landlock
+    from arriero.tools.sandbox.wasi import Wasi
 
-    return {"bubblewrap": sandbox.Bubblewrap, "landlock": Landlock, "unsafe": sandbox.Unsafe}[name]()
+    return {"bubblewrap": sandbox.Bubblewrap, "landlock": Landlock, "wasi": Wasi, "unsafe": sandbox.Unsafe}[name]()
 
 
 async def serve(channel: socket.socket, tier: str, wall: float) -> None:
