@@ -21,10 +21,11 @@ _HERE = Path(__file__).resolve().parent
 # The worker's program and its settings come on a descriptor: none of it shows in a process list, and the folder it
 # is kept in need not exist inside.
 _BOOTSTRAP = (
-    "import json\n"
+    "import builtins, json\n"
     "with open({fd}, 'rb') as file: given = json.load(file)\n"
     "for name, source in given['stages']:\n"
-    "    exec(compile(source, name, 'exec'), {{'__name__': name, 'CONFIG': given['config']}})"
+    "    own = dict(vars(builtins))\n"  # what the user's code does to them does not reach the worker's
+    "    exec(compile(source, name, 'exec'), {{'__name__': name, '__builtins__': own, 'CONFIG': given['config']}})"
 )
 ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -165,6 +166,7 @@ def spawn(
     environment: Mapping[str, str],
     depth: int = 0,
     scratch: Path | None = None,
+    loop: str = "worker.py",
 ) -> Launched:
     """Start a worker process. Its parent is the thread that calls, which must live as long: see prctl(2), PDEATHSIG.
 
@@ -177,6 +179,7 @@ def spawn(
         environment: All of the environment of the outermost process.
         depth: See `Launched`.
         scratch: See `Launched`.
+        loop: File of the worker's loop, beside this one.
 
     Returns:
         The worker.
@@ -189,7 +192,7 @@ def spawn(
     control = pipes.control[1].fileno()
     settings = {**config, "control": control, "frame": limits.frame, "files": limits.files, "figures": limits.figures}
     settings |= {"figure_bytes": limits.figure_bytes, "cpu": limits.cpu}
-    given = {"stages": [[part.name, part.source] for part in (*stages, stage("worker.py"))], "config": settings}
+    given = {"stages": [[part.name, part.source] for part in (*stages, stage(loop))], "config": settings}
     try:
         with open(program, "wb", closefd=False) as file:
             file.write(json.dumps(given).encode())

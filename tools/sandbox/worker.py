@@ -8,6 +8,7 @@ the user's code has run are bound before.
 from __future__ import annotations
 
 import ast
+import builtins
 import fcntl
 import io
 import json
@@ -44,6 +45,9 @@ _TextIOWrapper, _FileIO, _BufferedWriter = io.TextIOWrapper, io.FileIO, io.Buffe
 _TracebackException = traceback.TracebackException
 _recursion, _set_recursion = sys.getrecursionlimit, sys.setrecursionlimit
 _RECURSION = 1_000
+_set_timer, _TIMERS = signal.setitimer, (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+_set_trace, _set_profile = sys.settrace, sys.setprofile
+_name = type.__dict__["__name__"].__get__
 _settle, _interrupts = signal.signal, signal.default_int_handler
 
 
@@ -113,7 +117,7 @@ class _Worker:
         self._pid = _getpid()
         self._calls = 0
         self._main = types.ModuleType("__main__")
-        self._main.__dict__["__builtins__"] = __builtins__
+        self._main.__dict__["__builtins__"] = builtins
         self._nothing = os.open(os.devnull, os.O_RDONLY)
         self._private_nothing = fcntl.fcntl(self._nothing, fcntl.F_DUPFD_CLOEXEC, _PRIVATE)
         os.close(self._nothing)
@@ -149,12 +153,14 @@ class _Worker:
                     reply["value"], reply["cut"] = _short(repr(value))
             finally:
                 _settle(signal.SIGINT, signal.SIG_IGN)
+                for timer in _TIMERS:  # what they raise would strike the worker itself
+                    _set_timer(timer, 0)
+                _set_trace(None)
+                _set_profile(None)
                 if _recursion() < _RECURSION:  # else nothing below would run
                     _set_recursion(_RECURSION)
         except BaseException as error:  # the user's own failure, whatever it is
-            interrupted = isinstance(error, KeyboardInterrupt)
-            if not (isinstance(error, SystemExit) and error.code in (None, 0)):
-                reply["status"] = "interrupted" if interrupted else "failed"
+            reply["status"] = _status(error)
             if reply["status"] != "completed":
                 reply["error"], reply["cut"] = _short(_explain(error))
         if _getpid() != self._pid:  # the user's code forked, and this is the child
@@ -229,7 +235,10 @@ class _Worker:
                 continue
 
     def _snapshot(self) -> dict[str, tuple[int, int, int]]:
-        return {path: (found.st_size, found.st_mtime_ns, found.st_ino) for path, found in self._walk()}
+        try:
+            return {path: (found.st_size, found.st_mtime_ns, found.st_ino) for path, found in self._walk()}
+        except Exception:  # the user's code has broken what this needs
+            return {}
 
     def _changed(self, before: dict[str, tuple[int, int, int]]) -> list[tuple[str, int]]:
         found = sorted((path, state[0]) for path, state in self._snapshot().items() if before.get(path) != state)
@@ -281,7 +290,16 @@ class _Worker:
         return _fsencode(f"{self._workspace}/{path}")
 
 
+def _status(error: BaseException) -> str:
+    kind = type(error)  # not isinstance, which asks the object
+    if issubclass(kind, SystemExit):
+        code = getattr(error, "code", None) if kind is SystemExit else 1
+        return "completed" if code is None or (type(code) is int and code == 0) else "failed"
+    return "interrupted" if issubclass(kind, KeyboardInterrupt) else "failed"
+
+
 def _short(text: str) -> tuple[str, bool]:
+    text = "".join((text,))  # a subclass of str may lie about its length
     if len(text) <= _TEXT_MOST:
         return text, False
     half = _TEXT_MOST // 2
@@ -295,7 +313,7 @@ def _explain(error: BaseException) -> str:
     try:
         return "".join(_TracebackException(type(error), error, frames, compact=True).format())
     except BaseException:  # a broken __str__, or no memory for the text
-        return f"{type(error).__name__} (its text cannot be shown)\n"
+        return f"{_name(type(error), None)} (its text cannot be shown)\n"
 
 
 _Worker(CONFIG).serve()  # noqa: F821

@@ -101,6 +101,12 @@ async def test_a_traceback_starts_at_the_users_code_and_shows_its_lines() -> Non
         ("class E(Exception):\n    def __str__(self): raise SystemExit\nraise E", "E"),
         ("class R:\n    def __repr__(self): raise ValueError('no')\nR()", "ValueError: no"),
         ("def f(): f()\nf()", "RecursionError"),
+        ("class E:\n    def __eq__(self, other): raise ValueError\nraise SystemExit(E())", "SystemExit"),
+        ("class E(Exception):\n    @property\n    def __class__(self): raise ValueError\nraise E", "E"),
+        (
+            "class M(type):\n    __name__ = property(lambda s: 1 / 0)\nclass E(Exception, metaclass=M): pass\nraise E",
+            "E",
+        ),
         ("import sys; sys.setrecursionlimit(30); 1 / 0", "ZeroDivisionError"),
         ("b'a'.decode('utf-16')", "UnicodeDecodeError"),
     ],
@@ -128,6 +134,12 @@ async def test_leaving_with_success_is_no_failure() -> None:
         "import os; os.close(1); os.close(2); os.close(0)",
         "import os; os.dup2(os.open('/dev/null', 1), 1)",
         "import builtins, json; builtins.print = json.dumps = json.loads = None",
+        "import builtins; builtins.sorted = builtins.type = builtins.open = builtins.range = None",
+        "import signal; signal.signal(14, lambda *_: 1 / 0); signal.setitimer(signal.ITIMER_REAL, .05, .01)",
+        "import sys; sys.settrace(lambda *_: 1 / 0)",
+        "import sys; sys.addaudithook(lambda event, _: 1 / 0 if event == 'os.scandir' else None)",
+        "class S(str):\n    def __len__(s): return 0\nclass R:\n    def __repr__(s): return S('x' * 5_000_000)\nR()",
+        "import os; os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone')",
         "import os; os.write = os.read = os.dup2 = os.scandir = None",
         "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)",
         "import sys; sys.setrecursionlimit(30)",
@@ -191,6 +203,7 @@ async def test_a_shorter_time_can_be_asked_for_but_no_longer_one() -> None:
         ("import ctypes; ctypes.string_at(0)", "SIGSEGV"),
         ("import os; os.closerange(0, 1024)", "ended"),
         ("import os; os.execv('/bin/sleep', ['sleep', '0.1'])", "ended"),
+        ("import builtins; builtins.isinstance = None", "ended"),
     ],
 )
 async def test_the_end_of_the_worker_is_told_and_the_next_call_works(code: str, expected: str) -> None:
