@@ -13,6 +13,7 @@ from arriero.tools.sandbox.canaries import TierReport, probe
 from arriero.tools.sandbox.landlock import Landlock
 from arriero.tools.sandbox.tier import Tier
 from arriero.tools.sandbox.unsafe import Unsafe
+from arriero.tools.sandbox.wasi import Wasi
 
 _log = logging.getLogger(__name__)
 
@@ -43,9 +44,9 @@ def tiers() -> tuple[Tier, ...]:
     """The tiers, best first.
 
     Returns:
-        Those that can be tried here.
+        Those that can be tried here: the last one only if its package is installed.
     """
-    return (Bubblewrap(), Landlock())
+    return (Bubblewrap(), Landlock(), *([Wasi()] if Wasi.installed() else []))
 
 
 async def choose_tier(
