@@ -105,9 +105,9 @@ class Catalogue:
                 except ToolDefinitionError as error:
                     refused[shown] = str(error)
         self._offers, self.refused = offers, refused
-        for name, offer in offers.items():
-            if self._pins.get(self._server, name) is None:
-                self._pins.put(self._server, name, offer.declaration.digest)
+        new = {name: offer for name, offer in offers.items() if self._pins.get(self._server, name) is None}
+        if new:
+            self._pins.put(self._server, {name: offer.declaration.digest for name, offer in new.items()})
         changed = sum(not self.is_pinned(offer) for offer in offers.values())
         if changed or refused:
             _log.warning("MCP server %s: %d tools changed, %d refused", self._server, changed, len(refused))
@@ -135,7 +135,7 @@ class Catalogue:
         """
         if name not in self._offers:
             raise ToolError(f"{self._server}: there is no tool {clean(name, _SHOWN_NAME)!r} to accept")
-        self._pins.put(self._server, name, self._offers[name].declaration.digest)
+        self._pins.put(self._server, {name: self._offers[name].declaration.digest})
 
     @property
     def changed(self) -> dict[str, str]:

@@ -62,7 +62,8 @@ class Link(GuardedTransport):
         body = await self._read(response)
         if body is None:
             return self._fault(request, 502, "interrupted", f"the answer is longer than {self._max_message} bytes")
-        if response.status_code in (401, 403) and "json" not in response.headers.get("content-type", ""):
+        is_ours = "text/event-stream" in request.headers.get("accept", "")  # and not a step of the authorization
+        if response.status_code in (401, 403) and is_ours and b'"jsonrpc"' not in body:
             refusal = f"the server refused access (HTTP {response.status_code}): give it headers= or auth="
             answer = self._fault(request, response.status_code, "refused", refusal)
             return httpx2.Response(response.status_code, headers=_merged(response, answer), content=answer.content)

@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -16,8 +17,8 @@ class Pins(Protocol):
         """The digest that is remembered, or None."""
         ...
 
-    def put(self, server: str, tool: str, digest: str) -> None:
-        """Remember a digest."""
+    def put(self, server: str, digests: Mapping[str, str]) -> None:
+        """Remember digests, by the tools' names."""
         ...
 
 
@@ -26,7 +27,7 @@ class MemoryPins:
 
     Example:
         >>> pins = MemoryPins()
-        >>> pins.put("git", "status", "ab12")
+        >>> pins.put("git", {"status": "ab12"})
         >>> pins.get("git", "status")
         'ab12'
     """
@@ -38,9 +39,9 @@ class MemoryPins:
         """The digest that is remembered, or None."""
         return self._digests.get(_key(server, tool))
 
-    def put(self, server: str, tool: str, digest: str) -> None:
-        """Remember a digest."""
-        self._digests[_key(server, tool)] = digest
+    def put(self, server: str, digests: Mapping[str, str]) -> None:
+        """Remember digests, by the tools' names."""
+        self._digests |= {_key(server, tool): digest for tool, digest in digests.items()}
 
 
 class FilePins(MemoryPins):
@@ -64,13 +65,13 @@ class FilePins(MemoryPins):
             raise ToolError(f"{self._path} holds no pins: a JSON object of digests is expected")
         self._digests = kept
 
-    def put(self, server: str, tool: str, digest: str) -> None:
-        """Remember a digest, also for the next run.
+    def put(self, server: str, digests: Mapping[str, str]) -> None:
+        """Remember digests, also for the next run.
 
         Raises:
             ToolError: The file cannot be written.
         """
-        super().put(server, tool, digest)
+        super().put(server, digests)
         write_private(self._path, json.dumps(self._digests, indent=1, sort_keys=True))
 
 

@@ -119,12 +119,12 @@ async def _read(
     with suppress(anyio.EndOfStream, anyio.ClosedResourceError, anyio.BrokenResourceError, OSError):
         async with received:
             while not child.problem:
-                searched = len(buffer)
-                buffer += await output.receive()
-                *lines, rest = buffer.split(b"\n") if b"\n" in buffer[searched:] else [buffer]
-                for line in lines:
-                    await _deliver(line, received, child)
-                buffer = bytearray(rest)
+                chunk = await output.receive()
+                buffer += chunk
+                if b"\n" in chunk:
+                    *lines, buffer = buffer.split(b"\n")
+                    for line in lines:
+                        await _deliver(line, received, child)
                 if len(buffer) > max_message:
                     child.problem = f"it sent a message of more than {max_message} bytes"
     child.ended.set()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _MAX_KNOWN = 10_000  # artifacts that clients may still read
 _MAX_FILES = 1 << 19  # bytes sent along with a result: the SDK's client refuses events of more than 1 MiB, in base64
 _MAX_PROGRESS = 32
+_ANSWER_WITHIN = 600.0  # seconds
 _SHOWN_ARGUMENTS = 2_000
 _APPROVAL = "approval"
 _SCHEMA: dict[str, Any] = {
@@ -65,8 +66,10 @@ async def approve_by_client(call: ToolCall, tool: Tool, context: ToolContext) ->
     if asking.answered is not None and not context.question:
         return asking.answered
     if asking.context.session.can_send_request:
-        answer = await asking.context.session.elicit_form(question, _SCHEMA, asking.context.request_id)
-        return answer.action == "accept" and (answer.content or {}).get("approve") is True
+        with anyio.move_on_after(_ANSWER_WITHIN):
+            answer = await asking.context.session.elicit_form(question, _SCHEMA, asking.context.request_id)
+            return answer.action == "accept" and (answer.content or {}).get("approve") is True
+        return False
     if not context.question:  # since 2026-07-28 the call ends with the question and is sent again with the answer
         asking.question = question
     return False

@@ -209,6 +209,13 @@ async def test_our_client_and_our_server_understand_each_other(transport: str, o
         assert (await registry.call(ToolCall("h_fail", {}))).error == "error: the disk is full"
 
 
+def test_the_command_line_serves_the_tools_of_a_file(mode: str) -> None:
+    command = [str(Path(sys.executable).with_name("arriero")), "mcp", "--from", OURS]
+    tools, added = _use(mode, json.dumps(command), [("tools", {}), ("add", {"a": 2})])["results"]
+    assert {"add", "slow"} <= {tool["name"] for tool in tools}
+    assert added["structuredContent"] == {"sum": 3}
+
+
 @pytest.mark.anyio
 async def test_a_served_process_ends_when_its_client_goes() -> None:
     process = await anyio.open_process([sys.executable, OURS, "stdio"])

@@ -187,7 +187,7 @@ async def test_new_tools_appear_and_the_list_is_read_only_when_it_changed(tmp_pa
 
 def test_kept_pins_and_tokens_are_for_this_user_alone_and_checked_when_read(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "pins.json"
-    FilePins(path).put("git", "status", "ab12")
+    FilePins(path).put("git", {"status": "ab12"})
     assert FilePins(path).get("git", "status") == "ab12"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     path.write_text('{"a": 1}')

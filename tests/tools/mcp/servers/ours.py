@@ -107,4 +107,5 @@ async def main() -> None:
         await serve(registry, transport="http", port=int(words[1]), token=token, sensitive=asking)
 
 
-anyio.run(main)
+if __name__ == "__main__":
+    anyio.run(main)
