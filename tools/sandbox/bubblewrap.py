@@ -23,8 +23,8 @@ from arriero.tools.sandbox.unsafe import process_limits
 WORKSPACE = "/workspace"
 _ETC = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/fonts")  # names of libraries, programs and fonts, no more
 _LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
-_PASSWD = b"user:x:65534:65534::/tmp:/bin/sh\n"
-_GROUP = b"user:x:65534:\n"
+# Of the machine whatever the namespaces: names of others' keys, timers, symbols of the kernel, its start options.
+_MASKED = ("keys", "key-users", "timer_list", "kallsyms", "cmdline", "sched_debug", "sysrq-trigger", "kcore", "kmsg")
 # Ids that no distribution gives to people or to containers (systemd, "Users, Groups, UIDs and GIDs": unused from
 # 1879048192 up to 2147483647), or, where a container maps only 16 bits, those of systemd's passing services.
 _UIDS = range(1_900_000_000, 2_147_000_000)
@@ -200,8 +200,11 @@ def _view(limits: Limits, interpreter: Interpreter) -> list[str]:
         arguments += ["--symlink", f"/proc/self/fd{target}", f"/dev/{link}"]
     for folder, size in ((WORKSPACE, limits.workspace), ("/tmp", limits.tmp), ("/dev/shm", limits.shm)):  # noqa: S108
         arguments += ["--perms", "1777", "--size", str(size), "--tmpfs", folder]
-    arguments += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", WORKSPACE]
+    for name in filter(lambda name: os.path.exists(f"/proc/{name}"), _MASKED):
+        arguments += ["--ro-bind", "/dev/null", f"/proc/{name}"]
+    arguments += ["--remount-ro", "/proc", "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", WORKSPACE]
     environment = {**ENVIRONMENT, "HOME": "/tmp", "TMPDIR": "/tmp", "MPLCONFIGDIR": "/tmp/.matplotlib"}  # noqa: S108
+    environment |= {"USER": "user", "LOGNAME": "user"}  # what libraries ask for before they look into /etc/passwd
     for name, value in environment.items():
         arguments += ["--setenv", name, value]
     return arguments

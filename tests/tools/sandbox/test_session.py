@@ -134,7 +134,7 @@ async def test_leaving_with_success_is_no_failure() -> None:
         "import os; os.close(1); os.close(2); os.close(0)",
         "import os; os.dup2(os.open('/dev/null', 1), 1)",
         "import builtins, json; builtins.print = json.dumps = json.loads = None",
-        "import builtins; builtins.sorted = builtins.type = builtins.open = builtins.range = None",
+        "import builtins; builtins.sorted = builtins.min = builtins.range = None",
         "import signal; signal.signal(14, lambda *_: 1 / 0); signal.setitimer(signal.ITIMER_REAL, .05, .01)",
         "import sys; sys.settrace(lambda *_: 1 / 0)",
         "import sys; sys.addaudithook(lambda event, _: 1 / 0 if event == 'os.scandir' else None)",
@@ -506,6 +506,21 @@ async def test_the_environment_of_the_server_stays_outside(monkeypatch: pytest.M
         "print(dict(os.environ))"
     )
     assert "hunter2" not in (await run(code)).stdout
+
+
+async def test_what_the_machine_tells_in_proc_is_masked_and_nothing_there_can_be_written() -> None:
+    code = (
+        "import os\n"
+        "for name in ('keys', 'kallsyms', 'cmdline', 'timer_list'):\n"
+        "    try: print(open('/proc/' + name).read())\n"
+        "    except OSError: pass\n"
+        "for folder, _, files in os.walk('/proc/sys'):\n"
+        "    for name in files:\n"
+        "        try: os.close(os.open(os.path.join(folder, name), os.O_WRONLY)); print(folder, name)\n"
+        "        except OSError: pass\n"
+    )
+    execution = await run(code)
+    assert (execution.status, execution.stdout) == ("completed", "")
 
 
 async def test_the_worker_has_no_rights_left() -> None:
