@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
+from contextvars import ContextVar
+from functools import cache, lru_cache
 from typing import Any
 
 from arriero.tools.errors import ToolArgumentError, ToolDefinitionError
@@ -14,6 +15,7 @@ _MAX_SCHEMA_CHARS = 500_000
 _MAX_DEPTH = 64
 _MAX_REFERENCES = 5_000  # followed in one check
 _MAX_PROBLEMS = 5
+_references_left: ContextVar[int] = ContextVar("references_left", default=0)  # of the check that runs
 _SCALARS = {"integer", "number", "boolean", "array", "object"}
 
 
@@ -54,36 +56,19 @@ def schema_check(schema: Mapping[str, Any], *, name: str) -> ArgumentCheck:
     except (SchemaError, RecursionError) as error:
         reason = getattr(error, "message", "it is too deep")
         raise ToolDefinitionError(f"{name}: its parameters are no JSON schema: {str(reason)[:200]}") from error
-    budget = _Budget()
-    bounded = validators.extend(base, _keywords(base, schema, budget))
-    validator = bounded(dict(schema), registry=Registry())
+    validator = _bounded(base, '"patternProperties"' in json.dumps(schema))(dict(schema), registry=Registry())
 
     def check(arguments: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(arguments, Mapping):
             raise ToolArgumentError(f"{name}: the arguments must be an object")
         read = {key: _as_wanted(value, schema, key) for key, value in arguments.items()}
-        budget.reset()
+        _references_left.set(_MAX_REFERENCES)
         problems = _problems(validator, read, name)
         if problems:
             raise ToolArgumentError(f"{name}: {'; '.join(problems)}")
         return read
 
     return check
-
-
-class _Budget:
-    """How many references one check may still follow."""
-
-    def __init__(self) -> None:
-        self.left = _MAX_REFERENCES
-
-    def reset(self) -> None:
-        self.left = _MAX_REFERENCES
-
-    def spend(self) -> None:
-        self.left -= 1
-        if self.left < 0:
-            raise RecursionError
 
 
 def _check_size(schema: Mapping[str, Any], name: str) -> None:
@@ -106,30 +91,35 @@ def _check_size(schema: Mapping[str, Any], name: str) -> None:
         raise ToolDefinitionError(f"{name}: the schema of its parameters has {size} characters")
 
 
-def _keywords(base: Any, schema: Mapping[str, Any], budget: _Budget) -> dict[str, Any]:
-    """Replacements for what could run for ever on a hostile schema."""
+@cache
+def _bounded(base: Any, has_name_patterns: bool) -> Any:
+    """The validator of a draft without what could run for ever on a hostile schema."""
+    from jsonschema import validators
 
-    def counted(keyword: str) -> Any:
-        original = base.VALIDATORS[keyword]
+    replaced: dict[str, Any] = {"pattern": _pattern, "patternProperties": _nothing}
+    followed = ("$ref", "$dynamicRef", "$recursiveRef")
+    replaced |= {key: _counted(base.VALIDATORS[key]) for key in followed if key in base.VALIDATORS}
+    if has_name_patterns:  # both run the patterns by Python's backtracking engine
+        replaced |= {"additionalProperties": _nothing, "unevaluatedProperties": _nothing}
+    return validators.extend(base, replaced)
 
-        def follow(validator: Any, value: Any, instance: Any, inner: Any) -> Any:
-            budget.spend()
-            yield from original(validator, value, instance, inner) or ()
 
-        return follow
+def _counted(original: Any) -> Any:
+    def follow(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any]:
+        left = _references_left.get() - 1
+        if left < 0:
+            raise RecursionError
+        _references_left.set(left)
+        yield from original(validator, value, instance, schema) or ()
 
-    def pattern(validator: Any, value: str, instance: object, inner: object) -> Iterator[Any]:
-        from jsonschema.exceptions import ValidationError
+    return follow
 
-        if isinstance(instance, str) and not _searches(value, instance):
-            yield ValidationError(f"{instance!r} does not match {value!r}")
 
-    replaced: dict[str, Any] = {"pattern": pattern, "patternProperties": None}
-    replaced |= {"unevaluatedProperties": None, "unevaluatedItems": None}  # each level evaluates all below it again
-    replaced |= {key: counted(key) for key in ("$ref", "$dynamicRef", "$recursiveRef") if key in base.VALIDATORS}
-    if '"patternProperties"' in json.dumps(schema):  # it runs its patterns by Python's backtracking engine
-        replaced["additionalProperties"] = None
-    return {key: value or _nothing for key, value in replaced.items()}
+def _pattern(validator: Any, value: str, instance: object, schema: object) -> Iterator[Any]:
+    from jsonschema.exceptions import ValidationError
+
+    if isinstance(instance, str) and not _searches(value, instance):
+        yield ValidationError(f"{instance!r} does not match {value!r}")
 
 
 def _nothing(validator: object, value: object, instance: object, inner: object) -> None:

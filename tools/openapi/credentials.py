@@ -9,6 +9,7 @@ from urllib.parse import quote, quote_plus
 from arriero.tools.errors import ToolDefinitionError
 
 _HIDDEN = b"[hidden]"
+_SHORTEST = 6  # a shorter secret is no secret, and looking for it would spoil what an answer says
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class Proof:
     secrets: tuple[bytes, ...] = field(default=(), repr=False)
 
     def hide(self, text: bytes) -> bytes:
-        """The text without the credentials, should a server repeat them.
+        """The text without the credentials, should a server repeat them; those shorter than 6 characters stay.
 
         Args:
             text: Body of a response.
@@ -130,4 +131,4 @@ def _forms(secret: str) -> tuple[bytes, ...]:
         json.dumps(secret)[1:-1],
         base64.b64encode(secret.encode()).decode(),
     }
-    return tuple(sorted((form.encode() for form in forms), key=len, reverse=True))
+    return tuple(sorted((form.encode() for form in forms if len(form) >= _SHORTEST), key=len, reverse=True))

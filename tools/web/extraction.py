@@ -181,7 +181,7 @@ class _Child:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and file
-            [sys.executable, "-I", str(_WORKER)],
+            [sys.executable, "-I", str(_WORKER), os.pathsep.join(filter(os.path.isabs, sys.path))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -1,9 +1,9 @@
 """Turns pages and PDFs into text: the program of a child process that may be killed at any time.
 
-It is run by its path, without this package: `python -I extraction_worker.py`. It imports the parsers once and then
-forks for every document, so that a hostile one meets a process with limits, no secrets and nothing of another
-document in it. `extraction.py` speaks to it in frames: four bytes of length, big endian, then the frame. A job is a
-JSON frame (`kind`, `charset`, `url`, limits) and a frame with the document; an answer is a JSON frame, either
+It is run by its path, without this package: `python -I extraction_worker.py MODULE_PATHS`. It imports the parsers
+once and then forks for every document, so that a hostile one meets a process with limits, no secrets and nothing of
+another document in it. `extraction.py` speaks to it in frames: four bytes of length, big endian, then the frame. A
+job is a JSON frame (`kind`, `charset`, `url`, limits) and a frame with the document; an answer is a JSON frame, either
 `{"title", "text", "links", "cut"}` or `{"error"}`.
 """
 
@@ -364,6 +364,7 @@ def _frame(stream: BinaryIO) -> bytes | None:
 
 def main() -> None:
     """Answer jobs until the input ends."""
+    sys.path[:] = sys.argv[1].split(os.pathsep)
     output = os.fdopen(os.dup(1), "wb")
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 1)  # a library that prints would break the frames

@@ -198,7 +198,7 @@ class NetworkPolicy:
         for text in addresses:
             address = _literal(text.partition("%")[0])
             if address is None:
-                raise BlockedAddress(f"{host} resolved to {text[:60]!r}, which is no IP address")
+                raise BlockedAddress(f"{host} resolves to something that is no IP address")
             permitted = any(permit.covers_address(address, port) for permit in self._permits)
             if not permitted and not (named and address not in METADATA):
                 self._refuse_special(host, address)
@@ -215,8 +215,9 @@ class NetworkPolicy:
     def _refuse_special(host: str, address: Address) -> None:
         kind = address_kind(address)
         if kind is not None:
-            named = host if host == str(address) else f"{host} resolves to {address}, which"
-            raise BlockedAddress(f"{named} is {_article(kind)} {kind} address, which this tool may not reach")
+            # what a name resolves to inside of a network is not told: the model could map the network by it
+            verb = "is" if host == str(address) else "resolves to"
+            raise BlockedAddress(f"{host} {verb} {_article(kind)} {kind} address, which this tool may not reach")
 
 
 def _split(url: str) -> Target:

@@ -10,17 +10,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import anyio
 import pytest
 import trustme
 from faulty_server import Client, FaultyServer, faulty_server, response
+from pdfs import encrypted, page_tree_in_itself, pdf
 
 from arriero.prompts.messages import ToolCall
-from arriero.tools import Registry, ToolDefinitionError, ToolError
+from arriero.tools import Registry, ToolDefinitionError, ToolError, ToolUnavailable
 from arriero.tools.tool import Tool
+from arriero.tools.web import NetworkPolicy, web_fetch
 from arriero.tools.web.download import BodyLimits
 from arriero.tools.web.extraction import ExtractionLimits
-from arriero.tools.web.fetch import split_text, web_fetch
-from arriero.tools.web.guard import NetworkPolicy
+from arriero.tools.web.fetch import split_text
 
 pytestmark = pytest.mark.anyio
 
@@ -192,6 +194,30 @@ async def test_a_compressed_page_is_read(bench: Bench, coding: str) -> None:
 async def test_a_chunked_page_is_read(bench: Bench) -> None:
     chunks = b"4\r\n<p>M\r\n5\r\nules!\r\n0\r\n\r\n"
     assert "Mules!" in await bench.fetch(response(chunks, Transfer_Encoding="chunked"))
+
+
+@pytest.mark.parametrize("content_type", ["application/pdf", "application/octet-stream", "text/html", None])
+async def test_a_pdf_is_read_whatever_it_is_called(bench: Bench, content_type: str | None) -> None:
+    text = await bench.fetch(response(pdf("Mules eat hay.", title="On mules"), content_type))
+    assert text.startswith("title: On mules\n")
+    assert "[page 1]\nMules eat hay." in text
+
+
+@pytest.mark.parametrize("body", [encrypted(pdf("secret"), "password"), page_tree_in_itself(), b"%PDF-1.7 rubbish"])
+async def test_a_pdf_that_cannot_be_read_is_told(bench: Bench, body: bytes) -> None:
+    assert "the PDF is" in await bench.problem(response(body, "application/pdf"))
+
+
+async def test_many_pages_are_read_at_once(bench: Bench) -> None:
+    texts: list[str] = []
+
+    async def fetch(number: int) -> None:
+        texts.append(await bench.fetch(response(f"Mule number {number}.".encode(), "text/plain")))
+
+    async with anyio.create_task_group() as group:
+        for number in range(12):
+            group.start_soon(fetch, number)
+    assert all(any(f"Mule number {number}." in text for text in texts) for number in range(12))
 
 
 # parts
@@ -397,6 +423,13 @@ async def test_nobody_listens(bench: Bench) -> None:
     async with fetching(gone) as fetch:
         with pytest.raises(ToolError, match="does not accept connections"):
             await fetch(gone.url("/"))
+
+
+@pytest.mark.parametrize(("status", "later"), [(429, True), (503, True), (404, False), (500, False)])
+async def test_it_is_told_apart_whether_trying_again_may_help(bench: Bench, status: int, later: bool) -> None:
+    with pytest.raises(ToolError) as caught:
+        await bench.fetch(response(b"", status=status))
+    assert isinstance(caught.value, ToolUnavailable) is later
 
 
 async def test_a_name_that_does_not_exist_is_told() -> None:
