@@ -254,7 +254,8 @@ def _yaml(text: str, path: Path) -> Any:
     try:
         import yaml  # type: ignore[import-untyped]
     except ImportError as error:
-        raise ToolDefinitionError(f"{path}: reading YAML needs PyYAML: pip install pyyaml, or give JSON") from error
+        install = "pip install 'arriero[openapi]'"
+        raise ToolDefinitionError(f"{path}: YAML needs the extra 'openapi': {install}; or give JSON") from error
 
     class Loader(yaml.SafeLoader):  # type: ignore[misc]
         """YAML as JSON has it: dates stay text."""
