@@ -316,4 +316,5 @@ def _explain(error: BaseException) -> str:
         return f"{_name(type(error), None)} (its text cannot be shown)\n"
 
 
-_Worker(CONFIG).serve()  # noqa: F821
+if "CONFIG" in globals():  # not where it is only read, for its documentation
+    _Worker(CONFIG).serve()  # noqa: F821

@@ -80,4 +80,5 @@ def _main(settings: dict[str, Any]) -> None:
         _limit(settings["rlimits"])
 
 
-_main(CONFIG["confine"])  # noqa: F821
+if "CONFIG" in globals():  # not where it is only read, for its documentation
+    _main(CONFIG["confine"])  # noqa: F821
