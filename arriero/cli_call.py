@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from arriero.prompts.messages import ToolCall
     from arriero.tools import Artifact, Registry, Tool, ToolContext, ToolEvent, ToolResult
 
+_SHOWN_ARGUMENTS = 2_000
 _UNSAFE_NAME = re.compile(r"[^\w.\- ]")
 
 
@@ -92,12 +93,15 @@ class Run:
                     await registry.aclose()
 
     async def _approve(self, call: "ToolCall", tool: "Tool", context: "ToolContext") -> bool:
+        from arriero.tools.values import shorten
+
         if self.yes:
             return True
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             typer.echo(f"{tool.name} needs approval: run it on a terminal, or with --yes", err=True)
             return False
-        asked = context.question or f"Run {tool.name} with {json.dumps(dict(call.arguments), ensure_ascii=False)}?"
+        arguments = shorten(json.dumps(dict(call.arguments), ensure_ascii=False), _SHOWN_ARGUMENTS)
+        asked = context.question or f"Run {tool.name} with {arguments}?"
         # the event loop would swallow the first Ctrl-C at this prompt
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
         try:

@@ -1,6 +1,7 @@
 """The tools that the options of a command describe."""
 
 import importlib
+import inspect
 import os
 import re
 import shlex
@@ -289,6 +290,11 @@ def _as_tools(value: Any) -> "list[Tool]":
     from arriero.tools import Registry, Tool, ToolGroup
 
     if callable(value) and not isinstance(value, Tool):
+        try:
+            inspect.signature(value).bind()
+        except (TypeError, ValueError) as error:
+            problem = f"a function that gives tools takes no parameters, and this one does ({error})"
+            raise typer.BadParameter(problem, param_hint="--from") from error
         value = value()
     members = [value] if isinstance(value, Tool) or not isinstance(value, Iterable | Registry) else list(value)
     for member in members:

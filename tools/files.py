@@ -73,14 +73,13 @@ def file_tools(
     Example:
         >>> import anyio, tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     _ = Path(folder, "mules.txt").write_text("Ada\nBo\n")
+        ...     _ = Path(folder, "mules.txt").write_text("Zuri\nBo\n")
         ...     read, listing = file_tools(folder)
-        ...     print(anyio.run(listing.invoke, {}))
-        ...     print(anyio.run(read.invoke, {"path": "mules.txt", "start": 2}))
-        ...     anyio.run(read.invoke, {"path": "../../etc/passwd"})
+        ...     anyio.run(listing.invoke, {}), anyio.run(read.invoke, {"path": "mules.txt", "start": 2})
+        ('mules.txt (8 bytes)', '[lines 2 to 2 of 2]\nBo')
+        >>> anyio.run(file_tools("/tmp")[0].invoke, {"path": "../etc/passwd"})
         Traceback (most recent call last):
-        ...
-        arriero.tools.root_folder.OutsideRoot: path ../../etc/passwd leads out of the folder; give one inside it
+        arriero.tools.root_folder.OutsideRoot: path ../etc/passwd leads out of the folder; give one inside it
     """
     for name, limit in (("max_bytes", max_bytes), ("max_chars", max_chars), ("max_entries", max_entries)):
         if limit < 1:

@@ -127,9 +127,7 @@ class RootFolder:
             problem = "holds a NUL" if "\0" in path else f"is longer than {_MOST_BYTES} bytes"
             raise ToolError(f"path {shown(path)} {problem}; give a shorter, plain one")
         if path.startswith("/"):
-            raise OutsideRoot(
-                f"path {shown(path)} begins with '/'; give one in the folder, such as notes/a.md"
-            )
+            raise OutsideRoot(f"path {shown(path)} begins with '/'; give one in the folder, such as notes/a.md")
         names: list[str] = []
         for name in path.split("/"):
             if name == ".." and not names:
@@ -213,9 +211,7 @@ def unusable(path: str, error: OSError) -> ToolError:
         case errno.ENOENT:
             return ToolError(f"there is no {shown(path)}; file_list shows what there is")
         case errno.ELOOP | errno.EXDEV:
-            return OutsideRoot(
-                f"{shown(path)} is a link, and no link is followed; give the path of the thing itself"
-            )
+            return OutsideRoot(f"{shown(path)} is a link, and no link is followed; give the path of the thing itself")
         case errno.ENOTDIR:
             return ToolError(f"{shown(path)}: not a folder")
         case _:

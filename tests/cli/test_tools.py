@@ -254,7 +254,8 @@ def test_code_runs_in_the_sandbox(arriero) -> None:
         (["double", "--from", ".relative"], "names no module"),
         (["double", "--from", "json"], "defines no tools"),
         (["double", "--from", "json:nothing"], "defines no nothing"),
-        (["double", "--from", "json:__name__"], "a str is not a tool"),
+        (["double", "--from", "json:__name__"], "is not a tool"),
+        (["double", "--from", "json:loads"], "takes no parameters"),
         (["double", "--mcp", "python server.py"], "name the server"),
         (["double", "--mcp", "a='"], "not a command"),
     ],
@@ -291,6 +292,14 @@ def test_a_person_on_a_terminal_is_asked(tools: Path, answer: str, code: int, re
     terminal.wait_for(result)
     assert terminal.end("") == code
     assert "\x1b[2J" not in terminal.seen
+
+
+def test_what_is_asked_is_no_longer_than_can_be_read(tools: Path) -> None:
+    terminal = on_terminal(tools, "erase", "path=" + "a" * 50_000)
+    terminal.wait_for("characters left out")
+    terminal.wait_for("[y/N]: ")
+    terminal.type("n\n")
+    assert terminal.end("") == 1
 
 
 def test_ctrl_c_at_the_question_runs_nothing(tools: Path) -> None:

@@ -1,7 +1,9 @@
 """Each behaviour is checked with both ways to open folders: openat2, and one folder after the other."""
 
+import contextlib
 import ctypes
 import errno
+import gc
 import os
 import socket
 import stat
@@ -10,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -360,6 +362,7 @@ def test_a_pipe_that_takes_the_place_of_a_file_holds_nobody_up(place: Place, mon
             os.mkfifo(place.root / "a.txt")
         return status
 
+    place.tools = {tool.name: tool for tool in place.offered(timeout=3.0)}
     monkeypatch.setattr("arriero.tools.files.os.stat", too_late)
     assert place.refuses("file_read", path="a.txt") == "a.txt is a pipe, not a file"
 
@@ -415,14 +418,27 @@ def test_settings_that_make_no_sense_are_refused(tmp_path: Path) -> None:
         file_tools(tmp_path, max_bytes=0)
 
 
-def test_no_descriptor_stays_open(place: Place) -> None:
-    def open_now() -> int:
-        for path in ("a.txt", "docs/guide.md", "no/such", "../x", "docs", "a.txt/b"):
-            for tool, more in (("file_read", {}), ("file_write", {"content": "x"}), ("file_list", {"recursive": True})):
-                anyio.run(Registry([place.tools[tool]]).call, ToolCall(tool, {"path": path, **more}))
-        return len(os.listdir("/proc/self/fd"))
+def open_below(folder: Path) -> list[str]:
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # that of the listing itself
+            found.append(os.readlink(f"/proc/self/fd/{name}"))
+    return [path for path in found if path.startswith(str(folder))]
 
-    assert open_now() == open_now()
+
+def test_no_descriptor_stays_open_but_that_of_the_folder(place: Place) -> None:
+    for path in ("a.txt", "docs/guide.md", "no/such", "../x", "docs", "a.txt/b"):
+        for tool, more in (("file_read", {}), ("file_write", {"content": "x"}), ("file_list", {"recursive": True})):
+            anyio.run(Registry([place.tools[tool]]).call, ToolCall(tool, {"path": path, **more}))
+    assert open_below(place.root) == [str(place.root)]
+
+
+def test_a_folder_that_nobody_uses_any_more_is_closed(tmp_path: Path) -> None:
+    tools = file_tools(tmp_path, write=True)
+    assert open_below(tmp_path) == [str(tmp_path)]
+    del tools
+    gc.collect()
+    assert open_below(tmp_path) == []
 
 
 def test_without_openat2_the_other_way_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -457,7 +473,12 @@ NAMES = st.sampled_from(
         "new",
     ]
 )
-PATHS = st.one_of(st.text(max_size=20), st.lists(st.one_of(NAMES, st.text(max_size=4)), max_size=7).map("/".join))
+LINKED = st.sampled_from(["out", "out", "up", "file", "docs", "..", "secret.txt", "secret.txt", "outside"])
+PATHS = st.one_of(
+    st.text(max_size=20),
+    st.lists(st.one_of(NAMES, st.text(max_size=4)), max_size=7).map("/".join),
+    st.lists(LINKED, min_size=1, max_size=4).map("/".join),
+)
 
 
 @both_ways
@@ -481,15 +502,25 @@ def test_no_path_reaches_what_lies_outside(opener: Opener, tmp_path: Path, data:
     assert place.untouched()
 
 
-class Swapping:
-    """Makes `box` a folder and a link to what is outside in turns, as fast as it can."""
+@given(path=PATHS)
+def test_the_names_of_a_path_are_those_of_things_below(path: str) -> None:
+    root = RootFolder("/")
+    try:
+        names = root.names(path)
+    except ToolError:
+        return
+    assert not {"", ".", ".."} & set(names)
+    assert not any("/" in name or "\0" in name for name in names)
+    assert names == tuple(os.path.normpath("/" + path).strip("/").split("/")) or not names
 
-    def __init__(self, place: Place) -> None:
-        self.box, self.count, self._done = place.root / "box", 0, threading.Event()
-        self.box.mkdir()
-        (self.box / "secret.txt").write_text("inside")
-        self._link = place.root / "box.link"
-        self._link.symlink_to(place.outside)
+
+class Swapping:
+    """Makes a path what it is and a link in turns, as fast as it can."""
+
+    def __init__(self, path: Path, target: Path) -> None:
+        self.path, self.count, self._done = path, 0, threading.Event()
+        self._link = path.with_name("link")
+        self._link.symlink_to(target)
         self._thread = threading.Thread(target=self._swap)
 
     def __enter__(self) -> "Swapping":
@@ -503,44 +534,72 @@ class Swapping:
     def _swap(self) -> None:
         libc, here, exchange = ctypes.CDLL(None), -100, 2  # renameat2(2): at no time is there nothing
         while not self._done.is_set():
-            assert libc.renameat2(here, bytes(self.box), here, bytes(self._link), exchange) == 0
+            assert libc.renameat2(here, bytes(self.path), here, bytes(self._link), exchange) == 0
             self.count += 1
 
 
-def checked_and_then_opened(place: Place) -> Iterator[str]:
+def checked_and_then_opened(root: Path, path: Path) -> str:
     """What the tools must not be: a path is looked at, then opened by name."""
-    path = place.root / "box" / "secret.txt"
-    while True:
-        try:
-            if path.resolve(strict=True).is_relative_to(place.root.resolve()):
-                yield path.read_text()
-        except OSError:
-            yield ""
+    try:
+        return path.read_text() if path.resolve(strict=True).is_relative_to(root) else ""
+    except OSError:
+        return ""
 
 
-def test_a_folder_swapped_for_a_link_leads_nowhere(place: Place) -> None:
-    calls: list[Callable[[], str]] = [
-        lambda: place("file_read", path="box/secret.txt"),
-        lambda: place("file_write", path="box/secret.txt", content="inside"),
-        lambda: place("file_write", path="box/new/folder/deep.txt", content="inside"),
-        lambda: place("file_list", path="box", recursive=True),
-        lambda: place("file_list", recursive=True),
-    ]
+def attack(swapping: Swapping, place: Place, calls: list[Callable[[], str]]) -> list[str]:
+    """What the calls say while the path is swapped, for as long as it takes to harm one who is less careful."""
+    file = swapping.path / "secret.txt" if swapping.path.name == "box" else swapping.path
     seen: list[str] = []
     naive: set[str] = set()
-    with Swapping(place) as swapping:
-        reads = checked_and_then_opened(place)
-        deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 60
+    with swapping:
         while time.monotonic() < deadline and (swapping.count < 3_000 or len(seen) < 400 or SECRET not in naive):
-            naive.update(next(reads) for _ in range(20))
+            naive.update(checked_and_then_opened(place.root, file) for _ in range(20))
             for call in calls:
                 try:
                     seen.append(call())
                 except ToolError as error:
                     seen.append(f"refused: {error}")
     assert SECRET in naive, "the attack would not harm anybody"
+    return seen
+
+
+def test_a_folder_swapped_for_a_link_leads_nowhere(place: Place) -> None:
+    (place.root / "box").mkdir()
+    (place.root / "box" / "secret.txt").write_text("inside")
+    seen = attack(
+        Swapping(place.root / "box", place.outside),
+        place,
+        [
+            lambda: place("file_read", path="box/secret.txt"),
+            lambda: place("file_write", path="box/secret.txt", content="inside"),
+            lambda: place("file_write", path="box/new/folder/deep.txt", content="inside"),
+            lambda: place("file_list", path="box", recursive=True),
+            lambda: place("file_list", recursive=True),
+        ],
+    )
     assert not [text for text in seen if SECRET in text]
     assert any("no link is followed" in text for text in seen)
     assert "inside" in seen
     assert place.untouched()
     assert not list(place.root.rglob("*.tmp"))
+
+
+def test_a_file_swapped_for_a_link_leads_nowhere(place: Place) -> None:
+    (place.root / "box.txt").write_text("inside")
+    reads = [lambda: place("file_read", path="box.txt")] * 5
+    seen = attack(Swapping(place.root / "box.txt", place.outside / "secret.txt"), place, reads)
+    assert set(seen) == {
+        "inside",
+        "refused: box.txt is a link, and no link is followed; give the path of the thing itself",
+    }
+    assert place.untouched()
+
+
+def test_writing_where_a_file_is_swapped_for_a_link_writes_nowhere_else(place: Place) -> None:
+    (place.root / "box.txt").write_text("inside")
+    with Swapping(place.root / "box.txt", place.outside / "secret.txt"):
+        for _ in range(300):
+            with contextlib.suppress(ToolError):
+                place("file_write", path="box.txt", content="x" * 50)
+    assert place.untouched()
