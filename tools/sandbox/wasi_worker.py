@@ -23,6 +23,7 @@ exec(r"""
 import ast, base64, io, json, linecache, os, sys, traceback
 from host import tools
 _report, _encode, _b64, _unb64 = tools.report, json.JSONEncoder().encode, base64.b64encode, base64.b64decode
+_makedirs, _chdir = os.makedirs, os.chdir
 _Traceback, _walk, _stat, _calls = traceback.TracebackException, os.walk, os.stat, [0]
 main = sys.modules["__main__"].__dict__
 
@@ -58,6 +59,8 @@ def run(code):
     _calls[0] += 1
     name, source = "<code %d>" % _calls[0], _unb64(code).decode("utf-8", "replace")
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+    _makedirs("/workspace", exist_ok=True)
+    _chdir("/workspace")
     before, said = dict(_files()), {"status": "completed", "value": None, "error": None, "cut": False}
     try:
         tree = ast.parse(source, name)
@@ -96,7 +99,7 @@ def write(path, offset, data):
         file.write(_unb64(data))
     _report("{}")
 
-os.makedirs("/workspace"); os.chdir("/workspace"); sys.path.append("/workspace")
+_makedirs("/workspace"); _chdir("/workspace"); sys.path.append("/workspace")
 """, _guest.__dict__)
 _sys.modules["_guest"] = _guest
 '''
