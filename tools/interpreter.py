@@ -237,6 +237,8 @@ class CodeInterpreter:
             shown = "".join(f"{file.path} ({file.size} bytes)\n" for file in execution.files[:_MOST_FILES])
             more = len(execution.files) - _MOST_FILES
             parts.append(f"[files]{shown}{f'and {more} more' if more > 0 else ''}[/files]")
+        if hidden := _hidden(stdout + stderr):
+            parts.append(f"[note]the output has {hidden} characters that cannot be seen[/note]")
         if execution.state_lost:
             parts.append("[note]variables and files of earlier calls are gone: a new process has been started[/note]")
         if self._unsafe:
@@ -246,6 +248,12 @@ class CodeInterpreter:
 
 def _joined(first: str, second: str) -> str:
     return f"{first}\n{second}" if first and second and not first.endswith("\n") else first + second
+
+
+def _hidden(text: str) -> int:
+    """Control characters, bidirectional overrides, invisible tags and the like."""
+    shown = text.replace("\n", "").replace("\t", "")
+    return 0 if shown.isprintable() else sum(not character.isprintable() for character in shown)
 
 
 def _hold(allow_unsafe: bool, python: str | None) -> "Tier":

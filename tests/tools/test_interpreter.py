@@ -25,6 +25,7 @@ from arriero.tools.sandbox.tier import Launched
 
 pytestmark = pytest.mark.anyio
 
+OTHER = next(path for path in ("/usr/bin/python3", sys.executable) if Path(path).exists())
 ALICE, BOB = ToolContext(session="alice"), ToolContext(session="bob")
 
 
@@ -123,6 +124,21 @@ async def test_sessions_run_at_the_same_time(interpreter: CodeInterpreter) -> No
         for context in (ALICE, BOB):
             group.start_soon(text, interpreter, "import time; time.sleep(.6)", context)
     assert time.monotonic() - started < 1.1
+
+
+async def test_characters_that_cannot_be_seen_are_kept_and_noted(interpreter: CodeInterpreter) -> None:
+    said = await text(
+        interpreter, "print('a\\0b \\u202eevil\\u202c' + ''.join(chr(0xE0000 + ord(c)) for c in 'ignore'))"
+    )
+    assert "a\0b \u202eevil" in said
+    assert said.endswith("[note]the output has 9 characters that cannot be seen[/note]")
+    assert "[note]" not in await text(interpreter, "print('Zażółć\\t漢字 🦙\\n')")
+
+
+async def test_another_interpreter_can_be_used() -> None:
+    interpreter = CodeInterpreter(tier=Bubblewrap(), python=OTHER)
+    assert OTHER in await text(interpreter, "import sys; sys.executable")
+    await interpreter.aclose()
 
 
 async def test_a_lost_state_is_noted(interpreter: CodeInterpreter) -> None:

@@ -207,7 +207,7 @@ class Running:
         except subprocess.TimeoutExpired:
             self.kill("exit")
         else:
-            self.kill(self.launched.statuses.get(code, "exit"))
+            self.kill("cpu" if _signal(code) == signal.SIGXCPU else self.launched.statuses.get(code, "exit"))
 
     async def _interrupt(self) -> Reply | None:
         """Past the time limit: a KeyboardInterrupt, and the state is kept if nothing else of the call is left."""
@@ -233,6 +233,8 @@ class Running:
                 return f"killed: its processes used more than {self._limits.memory >> 20} MiB of memory together"
             case "disk":
                 return f"killed: it wrote more than {self._limits.workspace >> 20} MiB, or too many files and folders"
+            case "cpu":
+                return f"killed: it used more than {self._limits.cpu} s of processor time"
             case "exit":
                 return f"its process ended ({_status(self.launched.process.poll())})"
             case _:
@@ -264,7 +266,13 @@ class Running:
 def _status(code: int | None) -> str:
     if code is None:
         return "its status is not known"
-    number = -code if code < 0 else code - 128  # bwrap ends with the status of a shell
-    with contextlib.suppress(ValueError):
-        return signal.Signals(number).name
-    return f"exit status {code}"
+    number = _signal(code)
+    return f"exit status {code}" if number is None else number.name
+
+
+def _signal(code: int) -> signal.Signals | None:
+    """The signal that ended a process; bwrap ends with the status that a shell would give (bash(1), EXIT STATUS)."""
+    try:
+        return signal.Signals(-code if code < 0 else code - 128)
+    except ValueError:
+        return None

@@ -75,16 +75,22 @@ class NamedSessions:
 
     async def take(self, name: str) -> _Held:
         """See `use`."""
+        held = self._held.get(name) if name else None
+        if held is None:
+            held = await self._open(name)
+        held.users += 1
+        return held
+
+    async def _open(self, name: str) -> _Held:
         async with self._opening:
-            held = self._held.get(name) if name else None
-            if held is None:
-                await self._make_room()
-                held = _Held(await self._sandbox.open())
-                if name in self._closed:
-                    del self._closed[name]
-                    held.session.forget()
-                self._held[name or f"\0{id(held)}"] = held
-            held.users += 1
+            if name in self._held:  # opened for another call while this one waited
+                return self._held[name]
+            await self._make_room()
+            held = _Held(await self._sandbox.open())
+            if name in self._closed:
+                del self._closed[name]
+                held.session.forget()
+            self._held[name or f"\0{id(held)}"] = held
             return held
 
     async def give_back(self, name: str, held: _Held) -> None:

@@ -216,6 +216,15 @@ async def test_the_end_of_the_worker_is_told_and_the_next_call_works(code: str, 
         assert (await session.run("print('alive')")).stdout == "alive\n"
 
 
+async def test_processor_time_is_limited_by_call_and_not_by_session() -> None:
+    spin = "import time\nend = time.process_time() + {}\nwhile time.process_time() < end: pass"
+    async with opened(cpu=1, wall=20) as session:
+        for _ in range(3):
+            assert (await session.run(spin.format(0.8))).status == "completed"
+        execution = await session.run(spin.format(10))
+        assert (execution.status, execution.reason) == ("killed", "cpu")
+
+
 async def test_children_that_hold_too_much_together_are_killed() -> None:
     code = (
         "import os, time\n"
