@@ -29,6 +29,7 @@ from arriero.tools import (
     ToolDefinitionError,
     ToolError,
     ToolEvent,
+    ToolOutput,
     ToolResult,
     ToolUnavailable,
     tool,
@@ -276,10 +277,14 @@ async def test_a_pure_tool_is_not_run_twice_for_the_same_values() -> None:
         assert isinstance(first.content, dict)
         first.content["load"].append("changed by whoever read it")
         same = await registry.call(ToolCall("load", {"days": "1", "mule": "Zuri"}))
+        assert same.content == {"load": [85]}
+        assert isinstance(same.content, dict)
+        same.content["load"].append("changed again")
+        again = await registry.call(ToolCall("load", {"mule": "Zuri"}))
         other = await registry.call(ToolCall("load", {"mule": "Zuri", "days": 2}))
-    assert same.content == other.content == {"load": [85]}
+    assert again.content == other.content == {"load": [85]}
     assert runs == ["Zuri", "Zuri"]
-    assert [event.cached for event in heard.of(ToolCallFinished)] == [False, True, False]
+    assert [event.cached for event in heard.of(ToolCallFinished)] == [False, True, True, False]
 
 
 async def test_a_cache_forgets_by_age_and_by_size_and_keeps_no_errors() -> None:
@@ -300,6 +305,27 @@ async def test_a_cache_forgets_by_age_and_by_size_and_keeps_no_errors() -> None:
         await anyio.sleep(0.15)
         await registry.call(ToolCall("load", {"number": 1}))
         assert runs[-1] == 1
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        ToolOutput("exit status 1", error="failed"),
+        ToolOutput("x" * 2_000_000),
+        ToolOutput("", (Attachment("a", "b", bytes(2_000_000)),)),
+    ],
+    ids=["failed", "long", "large file"],
+)
+async def test_a_cache_keeps_neither_failures_nor_what_is_large(output: ToolOutput) -> None:
+    @tool(pure=True, cache=Cache())
+    async def work() -> ToolOutput:
+        """Work."""
+        return output
+
+    async with offered(work) as (registry, heard):
+        await registry.call(ToolCall("work", {}))
+        await registry.call(ToolCall("work", {}))
+    assert not any(event.cached for event in heard.of(ToolCallFinished))
 
 
 def test_a_cache_of_what_is_not_pure_is_refused_at_definition() -> None:
@@ -372,6 +398,18 @@ async def test_the_deadline_of_the_turn_ends_a_call_that_its_timeout_would_not()
         result = await registry.call(ToolCall("slow", {}), ToolContext(deadline=anyio.current_time() + 0.05))
     assert result.error == "slow was stopped: the turn's time was over"
     assert heard.end.outcome == "timed out"
+
+
+async def test_a_scope_with_the_same_deadline_ends_before_there_is_a_result() -> None:
+    @tool
+    async def slow() -> None:
+        """Wait."""
+        await anyio.sleep(60)
+
+    deadline, reached = anyio.current_time() + 0.05, []
+    with anyio.CancelScope(deadline=deadline):
+        reached.append(await Registry([slow]).call(ToolCall("slow", {}), ToolContext(deadline=deadline)))
+    assert not reached
 
 
 async def test_a_tool_reads_the_nearer_of_both_deadlines() -> None:
