@@ -99,6 +99,7 @@ class Extraction:
         self._limits = limits or ExtractionLimits()
         self._idle: list[_Child] = []
         self._lock = threading.Lock()
+        self._closed = False
         self._slots = threading.BoundedSemaphore(_MOST_WORKERS)
 
     @property
@@ -134,12 +135,13 @@ class Extraction:
     def warm(self) -> None:
         """Start a process, if none is waiting; does not wait until it is ready."""
         with self._lock:
-            if not self._idle:
+            if not self._idle and not self._closed:
                 self._idle.append(_Child())
 
     def close(self) -> None:
-        """End the processes that wait."""
+        """End the processes that wait; those at work end with their document."""
         with self._lock:
+            self._closed = True
             idle, self._idle = self._idle, []
         for child in idle:
             child.kill()
@@ -162,7 +164,7 @@ class Extraction:
                 child.kill()
                 raise
             with self._lock:
-                keep = len(self._idle) < _KEPT_WORKERS
+                keep = len(self._idle) < _KEPT_WORKERS and not self._closed
                 if keep:
                     self._idle.append(child)
             if not keep:

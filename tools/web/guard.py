@@ -66,10 +66,10 @@ def guarded_client(
         >>> import anyio
         >>> async def main() -> None:
         ...     async with guarded_client(NetworkPolicy()) as client:
-        ...         await client.get("http://169.254.169.254/latest/meta-data/")
+        ...         await client.get("http://10.0.0.1/admin")
         >>> anyio.run(main)
         Traceback (most recent call last):
-        arriero.tools.web.policy.BlockedAddress: 169.254.169.254 is a cloud metadata address, which this tool may not...
+        arriero.tools.web.policy.BlockedAddress: 10.0.0.1 is a private address, which this tool may not reach
     """
     if secret_query and follow_redirects:
         raise ToolDefinitionError("a secret query would follow a redirect to another host; do not follow redirects")
