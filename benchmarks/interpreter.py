@@ -134,7 +134,7 @@ async def _memory() -> float:
             session = await sandbox.open()
             await session.run("x = 1")
             pids += process_tree(session.pid)
-        return await anyio.to_thread.run_sync(memory_of, pids, 0) / 1e6
+        return await anyio.to_thread.run_sync(memory_of, pids) / 1e6
 
 
 def _median_ms(seconds: list[float]) -> float:

@@ -19,7 +19,7 @@ from arriero.tools.sandbox.limits import Limits
 from arriero.tools.sandbox.output import Kept
 from arriero.tools.sandbox.reply import Reply, finish, read_reply, show_path
 from arriero.tools.sandbox.tier import Launched, Tier
-from arriero.tools.sandbox.watcher import count_tasks, inodes_used, memory_of, process_tree
+from arriero.tools.sandbox.watcher import count_tasks, inodes_used, memory_of, process_tree, resident_memory
 
 _START = 15.0
 """Seconds until a worker must be ready; a loaded machine is slow."""
@@ -256,7 +256,7 @@ class Running:
         pid, most, counted = self.launched.pid, self._limits.memory, self.launched.counted
         while self.alive:
             tree = process_tree(pid)
-            if await anyio.to_thread.run_sync(memory_of, tree, most) > most:
+            if resident_memory(tree) > most and await anyio.to_thread.run_sync(memory_of, tree) > most:
                 self.kill("memory")
             elif self._inside and any(inodes_used(tree[-1], folder) > self._limits.inodes for folder in counted):
                 self.kill("disk")

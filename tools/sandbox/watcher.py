@@ -3,6 +3,8 @@
 import os
 from collections.abc import Iterator
 
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
 
 def process_tree(pid: int) -> list[int]:
     """A process and its descendants, parents first.
@@ -45,24 +47,34 @@ def count_tasks(pid: int) -> int:
         return 0
 
 
-def memory_of(pids: list[int], enough: int) -> int:
-    """Memory of processes, in bytes; what several share counts once.
+def resident_memory(pids: list[int]) -> int:
+    """An upper bound of the memory of processes, and cheap: what several share counts for each.
 
     Args:
         pids: The processes.
-        enough: Below this, a cheap upper bound will do.
 
     Returns:
-        Their proportional set size (proc_pid_smaps(5)), or at most `enough` if that is below it.
+        The sum of their resident set sizes, in bytes.
     """
-    resident = sum(map(_resident, pids))
-    return resident if resident <= enough else sum(map(_proportional, pids))
+    return sum(map(_resident, pids))
+
+
+def memory_of(pids: list[int]) -> int:
+    """Memory of processes; what several share counts once. It takes milliseconds for large ones.
+
+    Args:
+        pids: The processes.
+
+    Returns:
+        The sum of their proportional set sizes (proc_pid_smaps(5)), in bytes.
+    """
+    return sum(map(_proportional, pids))
 
 
 def _resident(pid: int) -> int:
     try:
         with open(f"/proc/{pid}/statm", "rb") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+            return int(file.read().split()[1]) * _PAGE
     except (OSError, IndexError):
         return 0
 
