@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import anyio.to_thread
@@ -74,14 +74,14 @@ class Bubblewrap:
             ("/dev/shm", f"size={limits.shm},nr_inodes={limits.inodes},mode=1777"),  # noqa: S108
         ]
         confine = {
-            "mounts": mounts if uid is not None else [],  # bwrap's nested namespace of users has no right to them
+            "mounts": mounts,
             "uid": uid,
             "seccomp": base64.b64encode(build_filter()).decode(),
             "rlimits": process_limits(limits),
         }
         arguments = [*_namespaces(uid), *_view(limits, interpreter), "--"]
         try:
-            started = spawn(
+            return spawn(
                 [program, *arguments],
                 interpreter.executable,
                 [stage("worker_confine.py")],
@@ -92,7 +92,6 @@ class Bubblewrap:
             )
         except OSError as error:
             raise SandboxUnavailable(f"bwrap cannot be started: {error}") from error
-        return replace(started, counted=() if uid is not None else tuple(folder for folder, _ in mounts))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ _MS_NOSUID, _MS_NODEV, _MS_REMOUNT = 2, 4, 32
 _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 4, 22, 24, 38, 47
 _PR_CAP_AMBIENT_CLEAR_ALL = 4
 _SECCOMP_MODE_FILTER = 2
+_CLONE_NEWUSER = 0x10000000
 _CAPABILITY_VERSION_3 = 0x20080522
 
 
@@ -46,6 +47,10 @@ def _confine(mounts: list[tuple[str, str]], uid: int | None, seccomp: str, limit
     for target, options in mounts:  # tmpfs that bwrap made has no limit on inodes
         flags = _MS_REMOUNT | _MS_NOSUID | _MS_NODEV
         check(libc.mount(b"tmpfs", target.encode(), b"tmpfs", flags, options.encode()), f"remount {target}")
+    if uid is None and mounts:
+        # The first process inside is of the same user, and could be written to through /proc: it has no filter. In a
+        # namespace of users below its own, this one has no right to it. No id is mapped there: all show as 65534.
+        check(libc.unshare(_CLONE_NEWUSER), "unshare")
     with open("/proc/sys/kernel/cap_last_cap") as file:
         last = int(file.read())
     prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
