@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,45 @@ def mode(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(params=["stdio", "http"])
-def way(request: pytest.FixtureRequest, open_url: str) -> str:
-    return json.dumps([sys.executable, OURS, "stdio"]) if request.param == "stdio" else open_url
+@pytest.fixture(
+    scope="module", params=[(mode, way) for mode in ("auto", "legacy") for way in ("stdio", "http")], ids=str
+)
+def used(request: pytest.FixtureRequest, open_url: str) -> "Used":
+    """What the SDK's client got, in both forms of the protocol and over both transports."""
+    mode, transport = request.param
+    way = json.dumps([sys.executable, OURS, "stdio"]) if transport == "stdio" else open_url
+    got = _use(mode, way, list(CALLS.values()))
+    return Used(mode, transport, open_url, got["version"], dict(zip(CALLS, got["results"], strict=True)))
+
+
+@dataclass(frozen=True)
+class Used:
+    mode: str
+    transport: str
+    open_url: str
+    version: str
+    results: dict[str, Any]
+
+
+CALLS: dict[str, "Call"] = {
+    "tools": ("tools", {}),
+    "added": ("add", {"a": 2, "b": 3}),
+    "mistyped": ("add", {"a": "two"}),
+    "failed": ("fail", {}),
+    "missing": ("missing", {}),
+    "hidden": ("delete", {"path": "a"}),
+    "slow": ("slow", {}),
+    "slow in a thread": ("slow_thread", {}),
+    "hung before": ("hung", {}),
+    "cancelled": ("cancel", {"tool": "hang"}),
+    "hung after": ("hung", {}),
+    "drawn": ("draw", {}),
+    "read": ("read", {"uri": "the last link"}),
+    "read another": ("read", {"uri": f"arriero://artifact/{'0' * 32}"}),
+    "read a path": ("read", {"uri": "file:///etc/passwd"}),
+    "session": ("session", {}),
+    "session again": ("session", {}),
+}
 
 
 def _use(mode: str, way: str, calls: Sequence[Call], *answer: str) -> Any:
@@ -67,44 +104,46 @@ def _texts(result: dict[str, Any]) -> str:
     return "".join(part.get("text", "") for part in result["content"])
 
 
-def test_the_sdk_s_client_lists_and_calls_our_tools(mode: str, way: str) -> None:
-    calls: list[Call] = [
-        ("tools", {}),
-        ("add", {"a": 2, "b": 3}),
-        ("add", {"a": "two"}),
-        ("fail", {}),
-        ("missing", {}),
-        ("delete", {"path": "a"}),
-        ("slow", {}),
-        ("slow_thread", {}),
-        ("hung", {}),
-        ("cancel", {"tool": "hang"}),
-        ("hung", {}),
-    ]
-    used = _use(mode, way, calls)
-    tools, added, mistyped, failed, missing, hidden, slow, in_thread, before, cancelled, after = used["results"]
-    assert (used["version"] >= "2026") == (mode == "auto")
+def test_the_sdk_s_client_lists_our_tools(used: Used) -> None:
+    tools = used.results["tools"]
+    assert (used.version >= "2026") == (used.mode == "auto")
     assert [tool["name"] for tool in tools] == "add fail draw slow slow_thread hang hung session".split()
     assert tools[0]["description"] == "Add two numbers."
     assert tools[0]["inputSchema"]["properties"]["b"]["description"] == "The other."
     assert tools[0]["inputSchema"]["required"] == ["a"]
+
+
+def test_calls_give_text_and_structured_content(used: Used) -> None:
+    added = used.results["added"]
     assert (added["structuredContent"], added.get("isError")) == ({"sum": 5}, False)
     assert json.loads(_texts(added)) == {"sum": 5}
+
+
+def test_what_goes_wrong_is_an_error_that_says_what(used: Used) -> None:
+    mistyped, failed = used.results["mistyped"], used.results["failed"]
     assert mistyped["isError"]
     assert "argument 'a'" in _texts(mistyped)
     assert (failed["isError"], _texts(failed)) == (True, "error: the disk is full")
-    assert "there is no tool 'missing'" in missing["message"]
-    assert "there is no tool 'delete'" in hidden["message"]
-    for worked in (slow, in_thread):
-        assert _texts(worked) == "worked"
-        assert worked["steps"] == [[float(done), 3.0, f"step {done}"] for done in (1, 2, 3)]
-    assert cancelled == "cancelled"
-    assert int(_texts(after)) == int(_texts(before)) + 1
+    assert "there is no tool 'missing'" in used.results["missing"]["message"]
 
 
-def test_files_arrive_as_pictures_sounds_resources_and_links(mode: str, way: str) -> None:
-    (drawn,) = _use(mode, way, [("draw", {})])["results"]
-    text, picture, table, sound, large = drawn["content"]
+def test_tools_that_need_approval_are_not_there_unless_asked_for(used: Used) -> None:
+    assert "there is no tool 'delete'" in used.results["hidden"]["message"]
+
+
+@pytest.mark.parametrize("name", ["slow", "slow in a thread"])
+def test_progress_is_told(used: Used, name: str) -> None:
+    worked = used.results[name]
+    assert _texts(worked) == "worked"
+    assert worked["steps"] == [[float(done), 3.0, f"step {done}"] for done in (1, 2, 3)]
+
+
+def test_a_call_that_the_client_cancels_ends(used: Used) -> None:
+    assert int(_texts(used.results["hung after"])) == int(_texts(used.results["hung before"])) + 1
+
+
+def test_files_arrive_as_pictures_sounds_resources_and_links(used: Used) -> None:
+    text, picture, table, sound, large = used.results["drawn"]["content"]
     assert text["text"].startswith("drawn")
     assert (picture["type"], base64.b64decode(picture["data"])) == ("image", b"\x89PNG")
     assert base64.b64decode(table["resource"]["blob"]) == b"a,b"
@@ -113,38 +152,33 @@ def test_files_arrive_as_pictures_sounds_resources_and_links(mode: str, way: str
     assert (large["type"], large["size"], large["name"]) == ("resource_link", 600_000, "large.bin")
 
 
-def test_a_large_file_is_read_by_its_link_and_no_other_file_is(mode: str, open_url: str) -> None:
-    (drawn,) = _use(mode, open_url, [("draw", {})])["results"]
-    uri = drawn["content"][-1]["uri"]
-    (size,), unknown, path = _use(
-        mode,
-        open_url,
-        [("read", {"uri": uri}), ("read", {"uri": uri[:-1] + "z"}), ("read", {"uri": "file:///etc/passwd"})],
-    )["results"]
-    assert size == len(base64.b64encode(bytes(600_000)))
-    assert "there is no resource" in unknown["message"]
-    assert "there is no resource" in path["message"]
+def test_a_large_file_is_read_by_its_link_and_no_other_file_is(used: Used) -> None:
+    assert used.results["read"] == [len(base64.b64encode(bytes(600_000)))]
+    for other in ("read another", "read a path"):
+        assert "there is no resource" in used.results[other]["message"]
 
 
-def test_clients_over_http_do_not_share_a_session(mode: str, open_url: str) -> None:
-    calls: list[Call] = [("session", {}), ("session", {})]
-    first = [_texts(result) for result in _use(mode, open_url, calls)["results"]]
-    second = [_texts(result) for result in _use(mode, open_url, calls)["results"]]
-    assert not set(first) & set(second)
-    assert (first[0] == first[1]) == (mode == "legacy")
+def test_clients_over_http_do_not_share_a_session(used: Used) -> None:
+    own = [_texts(used.results[name]) for name in ("session", "session again")]
+    if used.transport == "stdio":
+        assert own == ["mcp", "mcp"]
+        return
+    assert (own[0] == own[1]) == (used.mode == "legacy")
+    (other,) = _use(used.mode, used.open_url, [("session", {})])["results"]
+    assert _texts(other) not in own
 
 
 @pytest.mark.parametrize("transport", ["stdio", "http"])
-@pytest.mark.parametrize("agreed", [True, False])
 def test_tools_that_need_approval_are_run_when_the_client_s_user_agrees(
-    mode: str, transport: str, agreed: bool, asking_url: str
+    mode: str, transport: str, asking_url: str
 ) -> None:
     way = json.dumps([sys.executable, OURS, "stdio", "ask"]) if transport == "stdio" else f"{asking_url} {TOKEN}"
-    used = _use(mode, way, [("delete", {"path": "a.txt"})], json.dumps(agreed))
-    (result,) = used["results"]
-    assert used["asked"] == ['Run the tool delete with the arguments {"path": "a.txt"}?']
-    assert result["isError"] is not agreed
-    assert ("deleted a.txt" in _texts(result)) is agreed
+    used = _use(mode, way, [("delete", {"path": "a.txt"})] * 2, "true", "false")
+    agreed, refused = used["results"]
+    assert used["asked"] == ['Run the tool delete with the arguments {"path": "a.txt"}?'] * 2
+    assert (agreed["isError"], refused["isError"]) == (False, True)
+    assert _texts(agreed) == "deleted a.txt"
+    assert "deleted" not in _texts(refused)
 
 
 def test_a_client_that_cannot_ask_runs_nothing_that_needs_approval(mode: str, asking_url: str) -> None:

@@ -1,6 +1,7 @@
-"""The SDK's own client, in a process of its own: `python sdk_client.py MODE WAY [ANSWER] < calls`, results to stdout.
+"""The SDK's own client as a process of its own: `python sdk_client.py MODE WAY [ANSWER...] < calls`, results to stdout.
 
-WAY is an address or a JSON list, a command; calls are `[tool, arguments]` as a JSON list. ANSWER answers elicitations.
+WAY is an address or a JSON list, a command; calls are `[tool, arguments]` as a JSON list. Each ANSWER answers one
+elicitation.
 """
 
 import json
@@ -15,11 +16,12 @@ from mcp.types import ElicitResult
 
 mode, way, *answers = sys.argv[1:]
 asked = []
+links = []
 
 
 async def elicit(context, params):
     asked.append(params.message)
-    return ElicitResult(action="accept", content={"approve": json.loads(answers[0])})
+    return ElicitResult(action="accept", content={"approve": json.loads(answers[len(asked) - 1])})
 
 
 def target():
@@ -45,11 +47,13 @@ async def do(client, name, arguments):
         if name == "tools":
             return [tool.model_dump(mode="json", by_alias=True) for tool in (await client.list_tools()).tools]
         if name == "read":
-            contents = (await client.read_resource(arguments["uri"])).contents
+            uri = links[-1] if arguments["uri"] == "the last link" else arguments["uri"]
+            contents = (await client.read_resource(uri)).contents
             return [len(part.blob) for part in contents]
         result = await client.call_tool(name, arguments, progress_callback=progress)
     except MCPError as error:
         return {"code": error.code, "message": error.message}
+    links.extend(part.uri for part in result.content if part.type == "resource_link")
     return result.model_dump(mode="json", by_alias=True, exclude_none=True) | {"steps": steps}
 
 
