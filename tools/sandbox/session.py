@@ -1,6 +1,7 @@
 """A session: variables and files that live from call to call."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import PurePosixPath
 
@@ -101,7 +102,7 @@ class SandboxSession:
             SandboxError: The session is closed.
         """
         async with self._lock:
-            answer, _ = await self._exchange({"op": "list"})
+            answer, _ = await self._exchange({"op": "list", "skip": 0})
             return read_entries(answer.get("files"), self._limits)
 
     async def read(self, path: str) -> bytes:
@@ -127,15 +128,33 @@ class SandboxSession:
             SandboxError: The files cannot be taken along, or the session is closed.
         """
         async with self._lock:
-            answer, _ = await self._exchange({"op": "list"})
-            paths = [read_path(entry.path) for entry in read_entries(answer.get("files"), self._limits)]
-            files = {path: await self._read(path) for path in paths}
+            old = await self._live()
+            new = await self._another()
+            try:
+                await self._copy_files(old, new)
+            except BaseException:
+                with anyio.CancelScope(shield=True):
+                    await new.end()
+                raise
             with anyio.CancelScope(shield=True):
                 await self._drop()
-            self._lost = False
-            for path, data in files.items():
-                for start in range(0, max(len(data), 1), _CHUNK):
-                    await self._exchange({"op": "write", "path": path, "offset": start}, data[start : start + _CHUNK])
+            self._worker, self._lost, self._used = new, False, True
+
+    async def _copy_files(self, old: Running, new: Running) -> None:
+        """Copy the files piece by piece: a workspace need not fit into the server's memory."""
+        seen = 0
+        while seen <= self._limits.inodes:
+            answer, _ = await old.exchange({"op": "list", "skip": seen})
+            entries = read_entries(answer.get("files"), self._limits)
+            if not entries:
+                return
+            seen += len(entries)
+            for path in (read_path(entry.path) for entry in entries):
+                start = 0
+                async with aclosing(self._pieces(old, path)) as pieces:
+                    async for piece in pieces:
+                        await new.exchange({"op": "write", "path": path, "offset": start}, piece)
+                        start += len(piece)
 
     async def aclose(self) -> None:
         """End the session. All its processes are gone afterwards."""
@@ -183,17 +202,27 @@ class SandboxSession:
                     await self._drop()
 
     async def _read(self, path: str) -> bytes:
-        pieces: list[bytes] = []
+        worker = await self._live()
+        self._used = True
+        try:
+            async with aclosing(self._pieces(worker, path)) as pieces:
+                return b"".join([piece async for piece in pieces])
+        finally:
+            if not worker.alive:
+                with anyio.CancelScope(shield=True):
+                    await self._drop()
+
+    async def _pieces(self, worker: Running, path: str) -> AsyncGenerator[bytes, None]:
         done = 0
         while True:
-            answer, piece = await self._exchange({"op": "read", "path": path, "offset": done})
-            pieces.append(piece)
+            answer, piece = await worker.exchange({"op": "read", "path": path, "offset": done})
             done += len(piece)
             size = answer.get("size")
             if not isinstance(size, int) or max(size, done) > self._limits.workspace:
                 raise SandboxError(f"{path!r} is larger than a workspace may be")
+            yield piece
             if not piece or done >= size:
-                return b"".join(pieces)
+                return
 
 
 def _inside(path: str) -> str:

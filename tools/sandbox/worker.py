@@ -33,7 +33,7 @@ _HEAD = struct.Struct("!II")
 _HEAD_MOST = 512 << 10
 _CHUNK = 1 << 20
 _TEXT_MOST = 64 << 10
-_SCANNED_MOST = 5_000
+_SCANNED_MOST = 20_000
 _PRIVATE = 200  # descriptors from here on are the worker's
 _encode = json.JSONEncoder().encode
 _decode = json.JSONDecoder().decode
@@ -254,7 +254,8 @@ class _Worker:
         return kept
 
     def _list(self, request: dict[str, Any], body: bytearray) -> None:
-        self._channel.send({"files": self._fitting(sorted((path, found.st_size) for path, found in self._walk()))})
+        found = sorted((path, status.st_size) for path, status in self._walk())
+        self._channel.send({"files": self._fitting(found[request["skip"] :])})
 
     def _read(self, request: dict[str, Any], body: bytearray) -> None:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY

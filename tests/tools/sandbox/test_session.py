@@ -1,6 +1,7 @@
 """Sessions of the sandbox: what a caller sees of the code, the files and the worker's end."""
 
 import os
+import resource
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
@@ -484,6 +485,19 @@ async def test_a_restart_keeps_files_and_forgets_variables() -> None:
         execution = await session.run("import json; 'x' in globals(), open('d/f').read()")
         assert (execution.value, execution.state_lost) == ("(False, 'mule')", False)
         assert not alive(pid)
+
+
+async def test_a_restart_takes_all_files_along_and_none_of_them_through_memory() -> None:
+    async with opened(wall=20) as session:
+        code = (
+            "for n in range(450): open('%d' % n, 'w').write('x' * n)\nopen('large', 'wb').write(bytes(100 << 20)); None"
+        )
+        await session.run(code)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        await session.restart()
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 30 << 10
+        check = "import os; len(os.listdir('.')), os.path.getsize('large'), os.path.getsize('449')"
+        assert (await session.run(check)).value == f"(451, {100 * MIB}, 449)"
 
 
 async def test_modules_in_the_workspace_can_be_imported_but_shadow_none() -> None:
