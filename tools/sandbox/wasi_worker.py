@@ -153,9 +153,8 @@ class _Worker:
             view = memoryview(text + request["nonce"].encode())
             while view:
                 view = view[os.write(descriptor, view) :]
-        if done.trapped or self._session.ended:
+        if done.trapped or self._session.ended or said is None:  # it may have closed what it speaks by
             os._exit(done.exit_code or 0)
-        said = said or {"status": "failed", "value": None, "error": "the guest said nothing", "cut": False}
         pictures = said.pop("figures", [])[: self._config["figures"]]
         for number, picture in enumerate(pictures):
             self._send({"figure": number, "more": False}, base64.b64decode(picture))
@@ -165,7 +164,8 @@ class _Worker:
 
     def _list(self, request, body) -> None:  # type: ignore[no-untyped-def]
         said = self._answer("files()")
-        self._send({"files": said["files"][: self._config["files"]]} if "files" in said else said)
+        skip = int(request["skip"])
+        self._send({"files": said["files"][skip:][: self._config["files"]]} if "files" in said else said)
 
     def _read(self, request, body) -> None:  # type: ignore[no-untyped-def]
         said = self._answer(f"read({request['path']!r}, {int(request['offset'])}, {_CHUNK})")
