@@ -1,8 +1,13 @@
 """Every case holds in the bubblewrap tier."""
 
+import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +17,8 @@ from sandbox.verdict import Verdict
 
 pytestmark = pytest.mark.sandbox
 
+TOOLS = Path(__file__).resolve().parents[1]
+OF_AN_ORDINARY_USER = ("fs_read.proc_mem", "fs_read.proc_fds", "disk.inodes_tmp", "sig.kill_all", "ok.spawned_pool")
 CASES = [*read_cases(BUNDLED), *read_cases(MORE)]
 
 
@@ -56,3 +63,20 @@ def test_the_case_holds(case: Case, running: Running) -> None:
     if verdict.outcome == "skipped":
         pytest.skip(verdict.why)  # for another machine
     assert verdict.outcome == "passed", f"{case.why} {verdict.why}"
+
+
+def test_the_worker_of_a_server_that_is_no_root_is_held_too(tmp_path: Path) -> None:
+    lines = [
+        line for line in MORE.read_text(encoding="utf-8").splitlines() if json.loads(line)["id"] in OF_AN_ORDINARY_USER
+    ]
+    (tmp_path / "cases.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    ordinary = ["unshare", "--user", "--map-user=1000", "--map-group=1000"] if os.geteuid() == 0 else []
+    done = subprocess.run(
+        [*ordinary, sys.executable, "-m", "sandbox", str(tmp_path / "cases.jsonl"), "--json"],
+        env=os.environ | {"PYTHONPATH": str(TOOLS)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["passed"] == len(OF_AN_ORDINARY_USER)
