@@ -207,9 +207,7 @@ def test_groups_are_flattened_and_known() -> None:
 
 
 def test_a_namespaced_group_avoids_a_clash() -> None:
-    with pytest.raises(
-        ToolDefinitionError, match=r"two tools are named 'read', in group .a. and .*namespaced"
-    ):
+    with pytest.raises(ToolDefinitionError, match=r"two tools are named 'read', in group .a. and .*namespaced"):
         Registry([ToolGroup("a", [named("read")]), ToolGroup("b", [named("read")])])
     registry = Registry([ToolGroup("a", [named("read")]), ToolGroup("b", [named("read")], namespaced=True)])
     assert registry.names == ("read", "b_read")
