@@ -20,6 +20,7 @@ help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/all ## Install if needed, then run the example workflows on the bundled model
+	@$(MAKE) bubblewrap || echo "trying without it"
 	@$(BIN)/arriero demo
 
 test: .venv/dev .venv-vllm/ready bubblewrap ## Install if needed, then run all tests, a real vLLM server included
@@ -38,9 +39,10 @@ format: .venv/dev ## Format the code and sort its imports
 	@$(BIN)/ruff check --quiet --select I --fix .
 	@$(BIN)/ruff format .
 
-bench: .venv/dev ## Measure what a step, an import and prompts cost, beside transformers and (if there) vLLM
+bench: .venv/dev bubblewrap ## Measure what steps, imports, prompts, tools and the sandbox cost, beside others where they are there
 	@$(BIN)/python benchmarks/overhead.py
 	@$(BIN)/python benchmarks/prompts.py
+	@$(BIN)/python benchmarks/tools.py
 
 fuzz: .venv/dev ## Try the laws of prompts on many more inputs than the tests do
 	@$(BIN)/python -m pytest -q -m hypothesis --hypothesis-profile=fuzz $(or $(TESTS),tests/prompts)
