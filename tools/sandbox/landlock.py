@@ -195,13 +195,14 @@ def _tasks_of_user() -> int:
 
 
 def _remove(scratch: Path) -> None:
-    """Remove a folder that hostile code filled; where that takes long, it goes on by itself.
-
-    The programs know how to remove deep trees. A folder may refuse even its owner.
-    """
-    script = 'chmod -R u+rwx -- "$0"; exec rm -rf --one-file-system -- "$0"'
+    """Remove a folder that hostile code filled; where that takes long, it goes on by itself."""
     removing = subprocess.Popen(  # noqa: S603
-        ["/bin/sh", "-c", script, scratch], stdin=_NULL, stdout=_NULL, stderr=_NULL, start_new_session=True, env={}
+        ["/bin/sh", "-c", landlock_worker.REMOVE, scratch],
+        stdin=_NULL,
+        stdout=_NULL,
+        stderr=_NULL,
+        start_new_session=True,
+        env={},
     )
     with contextlib.suppress(subprocess.TimeoutExpired):
         removing.wait(_REMOVAL)

@@ -55,6 +55,11 @@ def processes_with(word: str) -> list[int]:
     return found
 
 
+def folders_with(name: str) -> list[Path]:
+    roots = {Path("/dev/shm"), Path(tempfile.gettempdir())}
+    return [found for root in roots for found in root.glob(f"arriero-code-*/workspace/{name}")]
+
+
 async def until(condition: Callable[[], bool]) -> None:
     """Poll: what ends outside of this process tells nobody here."""
 
@@ -216,10 +221,14 @@ async def test_what_a_worker_that_ended_itself_leaves_behind_is_ended_too(sessio
 
 async def test_nothing_outlives_a_server_that_is_killed() -> None:
     word = f"{secrets.randbelow(10**9)}.5"
-    with server_with_a_session(f"import subprocess; p = subprocess.Popen(['sleep', '{word}'])"):
+    with server_with_a_session(
+        f"import subprocess; p = subprocess.Popen(['sleep', '{word}']); open('{word}', 'w').close()"
+    ):
         sleeping = f"sleep\0{word}"
         assert processes_with(sleeping)
+        assert folders_with(word)
     await until(lambda: not processes_with(sleeping))
+    await until(lambda: not folders_with(word))
 
 
 @pytest.mark.parametrize(
