@@ -15,6 +15,10 @@ Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 
 _MOST_TRIED = 4  # addresses of one name
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_HARMLESS = frozenset(
+    {"accept", "accept-encoding", "accept-language", "connection", "host", "user-agent"}
+    | {"content-length", "content-type", "transfer-encoding"}  # of a body that 307 and 308 send once more
+)
 
 
 async def system_resolver(host: str, port: int) -> list[str]:
@@ -194,6 +198,23 @@ async def refuse_downgrade(response: httpx2.Response) -> None:
         return
     if response.url.join(response.headers["location"]).scheme == "http":
         raise BlockedAddress("the server redirects from https to http, which is not followed")
+
+
+async def forget_secrets(response: httpx2.Response) -> None:
+    """Take from a request that a redirect sends to another origin every header that could be a secret.
+
+    httpx2 takes `Authorization` alone, and makes the next request from the headers of this one, which has been sent.
+
+    Args:
+        response: Any response.
+    """
+    if not response.has_redirect_location:
+        return
+    sent = response.request
+    target = sent.url.join(response.headers["location"])
+    if (target.scheme, target.host, target.port) != (sent.url.scheme, sent.url.host, sent.url.port):
+        for name in set(sent.headers) - _HARMLESS:
+            del sent.headers[name]
 
 
 @cache

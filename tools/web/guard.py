@@ -43,8 +43,8 @@ def guarded_client(
 
     Args:
         policy: What may be reached.
-        headers: Sent with each request. A redirect to another host loses `Authorization`, but no other header: set
-            `follow_redirects` only where none of the others is a secret.
+        headers: Sent with each request. A redirect to another origin gets none of them but `Accept`, its relatives,
+            `User-Agent` and `Content-Type`, whether they are given here or with a request.
         auth: How requests are authenticated.
         timeout: Seconds for each wait: connecting, sending, the next bytes. Not for the whole: set a deadline around.
         follow_redirects: Follow up to `policy.max_redirects` of them.
@@ -78,7 +78,7 @@ def guarded_client(
 
     import httpx2
 
-    from arriero.tools.web.connection import GuardedTransport, refuse_downgrade, system_resolver
+    from arriero.tools.web.connection import GuardedTransport, forget_secrets, refuse_downgrade, system_resolver
 
     transport = GuardedTransport(
         policy,
@@ -96,6 +96,6 @@ def guarded_client(
         follow_redirects=follow_redirects,
         max_redirects=policy.max_redirects,
         cookies=None if cookies else CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-        event_hooks={"response": [refuse_downgrade]},
+        event_hooks={"response": [refuse_downgrade, forget_secrets]},
         trust_env=False,
     )

@@ -150,6 +150,39 @@ async def test_proxies_and_credentials_of_the_environment_are_not_used(monkeypat
     assert b"uthorization" not in network.sent
 
 
+@pytest.mark.parametrize(
+    ("location", "requests"),
+    [
+        ("http://example.org/", 1),
+        ("//example.org/", 1),
+        ("http://example.com:8080/", 1),
+        ("http:///other", 1),
+        ("https://example.com/", 1),
+        ("/other", 3),
+        ("http://example.com:80/other", 3),
+    ],
+)
+async def test_a_redirect_takes_secret_headers_to_no_other_origin(location: str, requests: int) -> None:
+    reply = f"HTTP/1.1 307 -\r\nLocation: {location}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    network = Network(reply.encode())
+    policy = NetworkPolicy(max_redirects=2, ports=(80, 443, 8080))
+    secrets = {"X-API-Key": "canary", "Authorization": "canary", "Cookie": "c=canary"}
+    client = guarded_client(
+        policy,
+        headers={"X-Other-Key": "canary", "Accept-Language": "qu"},
+        follow_redirects=True,
+        resolver=network.resolve,
+        backend=network,
+    )
+    async with client:
+        with pytest.raises(httpx2.TooManyRedirects):
+            await client.get("http://example.com/", headers=secrets)
+    sent = bytes(network.sent).split(b"\r\n\r\n")[:-1]
+    assert [b"X-API-Key: canary" in request for request in sent] == [position < requests for position in range(3)]
+    assert [b"canary" in request for request in sent] == [position < requests for position in range(3)]
+    assert all(b"Accept-Language: qu" in request for request in sent)
+
+
 async def test_cookies_are_not_kept() -> None:
     network = Network(b"HTTP/1.1 200 OK\r\nSet-Cookie: who=you\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
     async with guarded_client(NetworkPolicy(), resolver=network.resolve, backend=network) as client:
