@@ -1,7 +1,7 @@
 """Work in a task of its own, which can be given up also when it does not listen."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
 
@@ -104,3 +104,26 @@ async def started(work: Coroutine[Any, Any, T]) -> AsyncIterator["asyncio.Task[T
         task.cancel()
         with anyio.CancelScope(shield=True):
             await asyncio.wait({task})
+
+
+async def side_by_side(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Run works at the same time, at half the cost of a task group of anyio's.
+
+    Args:
+        works: Works that end soon after they are cancelled, as they are when whoever waits is.
+
+    Returns:
+        Their values, in order. What the first of them raised is raised when all have ended.
+    """
+    tasks = [asyncio.get_running_loop().create_task(work) for work in works]
+    if not tasks:
+        return []
+    try:
+        await asyncio.wait(tasks)
+    finally:
+        while unfinished := [task for task in tasks if not task.done()]:
+            for task in unfinished:
+                task.cancel()
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait(unfinished, timeout=2 * _GRACE)  # then once more: a work may have missed it
+    return [task.result() for task in tasks]

@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import starmap
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -20,6 +21,7 @@ from arriero.tools.context import Progress, ToolContext
 from arriero.tools.errors import ToolDefinitionError
 from arriero.tools.events import ToolCallFinished, ToolCallStarted, ToolEvent
 from arriero.tools.group import ToolGroup
+from arriero.tools.owned_task import side_by_side
 from arriero.tools.tool import Tool
 
 __all__ = ["Approve", "Registry", "ToolResult"]
@@ -210,15 +212,7 @@ class Registry:
         contexts = [_context_of(position, context, on_progress) for position in range(len(calls))]
         if len(calls) == 1:
             return [await self.call(calls[0], contexts[0])]
-        results: dict[int, ToolResult] = {}
-
-        async def run(position: int) -> None:
-            results[position] = await self.call(calls[position], contexts[position])
-
-        async with anyio.create_task_group() as group:
-            for position in range(len(calls)):
-                group.start_soon(run, position)
-        return [results[position] for position in range(len(calls))]
+        return await side_by_side(starmap(self.call, zip(calls, contexts, strict=True)))
 
     async def aclose(self) -> None:
         """Close every tool, also when closing one of them fails, and stop what calls have left running.
