@@ -156,7 +156,7 @@ async def test_proxies_and_credentials_of_the_environment_are_not_used(monkeypat
         ("http://example.org/", 1),
         ("//example.org/", 1),
         ("http://example.com:8080/", 1),
-        ("http:///other", 1),
+        ("http:///other", 3),
         ("https://example.com/", 1),
         ("/other", 3),
         ("http://example.com:80/other", 3),
