@@ -197,7 +197,7 @@ def _tasks_of_user() -> int:
 def _remove(scratch: Path) -> None:
     """Remove a folder that hostile code filled; where that takes long, it goes on by itself."""
     removing = subprocess.Popen(  # noqa: S603
-        ["/bin/sh", "-c", landlock_worker.REMOVE, scratch],
+        ["/bin/sh", "-c", landlock_worker.REMOVE, "sh", scratch],
         stdin=_NULL,
         stdout=_NULL,
         stderr=_NULL,

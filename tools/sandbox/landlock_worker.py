@@ -43,7 +43,9 @@ _TCP_SINCE, _SCOPES_SINCE = 4, 6
 _ALIASES = 180  # descriptors from here on, below those of the worker's loop
 _CROWDED = 200
 _LOOK = 0.05  # memory takes files at gigabytes a second
-REMOVE = 'chmod -R u+rwx -- "$0"; exec rm -rf --one-file-system -- "$0"'  # they know deep trees, and closed folders
+# The programs know deep trees and closed folders. As $1, which is nothing where none is given; $0 would be the shell.
+REMOVE = 'test -n "$1" && chmod -R u+rwx -- "$1"; exec rm -rf --one-file-system -- "$1"'
+_HANGS_UP = 2.0
 DISK_FULL = 121  # exit status of a supervisor that ended the session because its files took too much room
 
 
@@ -117,8 +119,6 @@ def _supervise(server: int, folder: str, room: int, inodes: int) -> None:
     """
     _prctl(_SET_CHILD_SUBREAPER, 1)
     _prctl(_SET_PDEATHSIG, signal.SIGTERM)
-    if status == 0:  # the worker ends so when its server hangs up, which may be about to die
-        time.sleep(0.1)
     if os.getppid() != server:  # it died before that
         os._exit(0)
     watched = {signal.SIGTERM, signal.SIGCHLD}
@@ -151,11 +151,11 @@ def _supervise(server: int, folder: str, room: int, inodes: int) -> None:
         look = 2 * time.monotonic() - began + _LOOK
     os.killpg(worker, signal.SIGKILL)
     status = _reap_all().get(worker, 0)
-    if status == 0:  # the worker ends so when its server hangs up, which may be about to die
-        time.sleep(0.1)
+    if status == 0:  # the worker ends so when its server hangs up: if that is dying, the signal is on its way
+        signal.sigtimedwait({signal.SIGTERM}, _HANGS_UP)
     if os.getppid() != server:  # it died, so nobody else removes the files
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        os.execve("/bin/sh", ["sh", "-c", REMOVE, folder], {})  # noqa: S606
+        os.execve("/bin/sh", ["sh", "-c", REMOVE, "sh", folder], {})  # noqa: S606
     if full:
         os._exit(DISK_FULL)
     if os.WIFSIGNALED(status):
