@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from arriero.prompts.visible import visible
 from arriero.tools.errors import ToolArgumentError
 
 MOST_CHARS = 1_000_000
@@ -47,8 +48,8 @@ def check_bounds(arguments: object) -> Mapping[str, Any]:
 
 
 def shown(name: str) -> str:
-    """A name that a model invented, fit to be shown: short, on one line, valid UTF-8."""
-    plain = " ".join(name[: _SHOWN_NAME + 1].encode("utf-8", "replace").decode().replace("\0", "\\0").split())
+    """A name that a model invented, fit to be shown: short, on one line, with nothing that acts on a terminal."""
+    plain = visible(" ".join(name[: _SHOWN_NAME + 1].encode("utf-8", "replace").decode().split()))
     return plain if len(name) <= _SHOWN_NAME else plain[:_SHOWN_NAME] + "…"
 
 

@@ -267,7 +267,9 @@ class Calling:
             context = replace(self._told_context(self._context.deadline), question=question)
             answer = await self._rules.approve(self._call, self._tool, context)
             approved = answer is True  # what is nearly true is no consent
-        except Exception as error:  # whatever is wrong with the asking, nobody agreed
+        except (Exception, asyncio.CancelledError) as error:  # whatever is wrong with the asking, nobody agreed
+            if _is_cancelled():
+                raise
             _log.warning("asking for approval of %s failed: %s", self._name, type(error).__name__)
             reason = "asking failed"
         duration = time.perf_counter() - started
@@ -284,7 +286,10 @@ class Calling:
             self._progress += 1
             said = replace(said, message=shorten(strict(str(said.message)), _SHOWN_PROGRESS))
             self._rules.tell(ToolCallProgressed(self._id, self._name, said.message, said.done, said.total))
-            self._context.report(said)
+            try:
+                self._context.report(said)
+            except Exception as error:  # as for a listener of events
+                _log.warning("a listener of progress failed: %s", type(error).__name__)
 
     async def _result(self, output: ToolOutput) -> ToolResult:
         content = output.content
@@ -335,6 +340,12 @@ class Calling:
             task_left_running=self._task_left,
             exception=self._exception,
         )
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody wants this task to end, and not merely something that it waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _note(attachment: Attachment, kept: Artifact | None) -> str:

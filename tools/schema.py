@@ -136,17 +136,28 @@ def canonical(parameters: Parameters, arguments: Mapping[str, Any]) -> str:
         arguments: The arguments as the model wrote them.
 
     Returns:
-        JSON with all parameters, defaults included.
+        JSON with all parameters, defaults included. Different values have different texts.
 
     Raises:
         ToolArgumentError: As for `check_arguments`.
     """
     values = _values(parameters, arguments)
     plain = {
-        parameter.name: _default(parameter.adapter, values[parameter.name]).get("default")
+        parameter.name: _as_key(parameter.adapter, values[parameter.name], arguments.get(parameter.name))
         for parameter in parameters.described
     }
     return json.dumps(plain, sort_keys=True)
+
+
+def _as_key(adapter: "TypeAdapter[Any]", value: object, written: object) -> list[object]:
+    """A value as JSON; as it was written where JSON keeps less of it, so that no two values look the same."""
+    try:
+        plain = adapter.dump_python(value, mode="json", warnings=False)
+        if adapter.validate_python(plain) == value:
+            return ["value", plain]
+    except (ValueError, TypeError):  # it cannot be written, or not be read again
+        pass
+    return ["written", written]
 
 
 def _values(parameters: Parameters, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ class Threads:
 
     def __init__(self, tool: str) -> None:
         self._tool = tool
-        self._left = 0
+        self._left: set[threading.Thread] = set()
 
     async def run(self, call: Callable[[ToolContext], Any], context: ToolContext) -> Any:
         """Run a function in a thread.
@@ -42,16 +42,15 @@ class Threads:
         Raises:
             ToolUnavailable: Too many threads of earlier calls run on.
         """
-        if self._left >= _MOST_LEFT:
-            raise ToolUnavailable(f"{self._left} earlier calls of {self._tool} still run and cannot be stopped")
+        self._left = {thread for thread in self._left if thread.is_alive()}
+        if len(self._left) >= _MOST_LEFT:
+            raise ToolUnavailable(f"{len(self._left)} earlier calls of {self._tool} still run and cannot be stopped")
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
         inner = replace(context, report=_reporter(loop, ended, context))
 
         def end(value: Any, error: BaseException | None) -> None:
-            if ended.cancelled():
-                self._left -= 1
-            else:
+            if not ended.cancelled():
                 ended.set_result((value, error))
 
         def work() -> None:
@@ -64,12 +63,13 @@ class Threads:
             with suppress(RuntimeError):  # the loop is closed: nobody waits
                 loop.call_soon_threadsafe(end, value, error)
 
-        threading.Thread(target=copy_context().run, args=(work,), name=f"tool {self._tool}", daemon=True).start()
+        thread = threading.Thread(target=copy_context().run, args=(work,), name=f"tool {self._tool}", daemon=True)
+        thread.start()
         try:
             value, error = await ended
         except asyncio.CancelledError:
             if ended.cancelled():
-                self._left += 1
+                self._left.add(thread)
                 context.report(ThreadLeft())
             raise
         if isinstance(error, KeyboardInterrupt):  # not the user's, which only the main thread gets

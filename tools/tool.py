@@ -4,6 +4,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from types import UnionType
 from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
 
 import anyio
@@ -76,17 +77,19 @@ class Tool:
             raise ToolDefinitionError(
                 f"tool name {self.name!r}: use 1 to 64 letters, digits, '_' and '-'; give one with @tool(name=...)"
             )
-        if not isinstance(self.timeout, int | float) or not self.timeout > 0:
+        if not _is(self.timeout, int | float) or not self.timeout > 0:
             raise self._wrong(f"timeout is {self.timeout!r}; use a number of seconds above 0")
-        if not isinstance(self.retries, int) or self.retries < 0:
+        if not _is(self.retries, int) or self.retries < 0:
             raise self._wrong(f"retries is {self.retries!r}; use 0 or more")
         if self.retries and not (self.pure or self.idempotent):
             raise self._wrong("a call is retried only where that does no harm; declare it idempotent=True or pure=True")
+        if self.cache is not None and not isinstance(self.cache, Cache):
+            raise self._wrong(f"cache is {self.cache!r}; use Cache(ttl=seconds)")
         if self.cache and not self.pure:
             raise self._wrong("only what a pure tool gives is good for the next call; declare it pure=True")
         for option in ("max_result_tokens", "concurrency"):
             value = getattr(self, option)
-            if value is not None and not (isinstance(value, int) and value > 0):
+            if value is not None and not (_is(value, int) and value > 0):
                 raise self._wrong(f"{option} is {value!r}; use 1 or more")
 
     def _wrong(self, problem: str) -> ToolDefinitionError:
@@ -159,6 +162,11 @@ class FunctionTool(Tool, Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function itself: no checks, no timeout."""
         return self.function(*args, **kwargs)
+
+
+def _is(value: object, kind: type | UnionType) -> bool:
+    """Whether an option has its type; to Python a truth value is a number too."""
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def describe(

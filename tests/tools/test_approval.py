@@ -1,10 +1,11 @@
 """What people are asked about a call, and what their answers do."""
 
+import asyncio
 from typing import Any
 
 import anyio
 import pytest
-from recorded_calls import delete, offered
+from recorded_calls import delete, double, offered
 
 from arriero.prompts.messages import ToolCall
 from arriero.tools import (
@@ -55,6 +56,19 @@ async def test_only_a_plain_yes_is_consent(answer: object) -> None:
     assert result.error
     assert heard.end.outcome == "denied"
     assert heard.end.attempts == 0
+
+
+async def test_an_answer_that_somebody_cancels_is_no_consent_and_cancels_no_call() -> None:
+    async def approve(*_: object) -> bool:
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        answer.cancel()
+        return await answer
+
+    async with offered(delete, double, approve=approve) as (registry, heard):
+        denied, other = await registry.call_all([ToolCall("delete", {"path": "a"}), ToolCall("double", {"number": 2})])
+    assert denied.error
+    assert other.content == "4"
+    assert [event.reason for event in heard.of(ToolCallDenied)] == ["asking failed"]
 
 
 async def test_nobody_is_asked_about_arguments_that_do_not_fit() -> None:

@@ -95,7 +95,7 @@ GOOD = {"title": "tea"}
         ({"order": GOOD, "note": [0] * MOST_CHARS}, "argument 'note': too long"),
         ({"order": GOOD, "note": [[""] * 1_000] * 1_000}, "argument 'note': too long"),
         ({"order": GOOD, "x" * 2_000_000: 1}, f"argument '{'x' * 64}…': too long"),
-        ({"order": GOOD, "a\nb\x00\ud800": 1}, "argument 'a b\\0?': unknown"),
+        ({"order": GOOD, "a\nb\x00\ud800": 1}, "argument 'a b␀?': unknown"),
     ],
 )
 async def test_arguments_that_do_not_fit_are_refused_in_words_that_name_them(arguments: Any, problem: str) -> None:
@@ -123,7 +123,7 @@ async def test_a_hundred_thousand_unknown_names_are_answered_at_once() -> None:
         ("SHIP", "there is no tool 'SHIP'; did you mean 'ship'?"),
         ("functions.ship", "there is no tool 'functions.ship'; the tools are ship"),
         ("", "there is no tool ''; the tools are ship"),
-        ("a\nb\x00c\ud800", "there is no tool 'a b\\\\0c?'; the tools are ship"),
+        ("a\nb\x00c\ud800", "there is no tool 'a b␀c?'; the tools are ship"),
         ("x" * 1_000_000, f"there is no tool '{'x' * 64}…'; the tools are ship"),
         (None, "there is no tool 'None'; the tools are ship"),
         (["ship"], "there is no tool \"['ship']\"; the tools are ship"),

@@ -1,9 +1,10 @@
 """What is tried again, and what need not be tried because it is known."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import anyio
 import pytest
+from pydantic import AfterValidator, SecretStr
 from recorded_calls import double, offered
 
 from arriero.prompts.messages import ToolCall
@@ -129,6 +130,25 @@ async def test_a_pure_tool_is_not_run_twice_for_the_same_values() -> None:
     assert [event.cached for event in heard.of(ToolCallFinished)] == [False, True, True, False]
 
 
+class Brand:
+    """What JSON cannot carry."""
+
+    def __init__(self, mark: str) -> None:
+        self.mark = mark
+
+
+@pytest.mark.parametrize("kind", [SecretStr, Annotated[Any, AfterValidator(Brand)]])
+async def test_values_that_json_cannot_tell_apart_are_not_taken_for_each_other(kind: Any) -> None:
+    async def read(value: kind) -> str:  # type: ignore[valid-type]
+        """Read."""
+        return str(value.mark if isinstance(value, Brand) else value.get_secret_value())
+
+    async with offered(tool(pure=True, cache=Cache())(read)) as (registry, heard):
+        contents = [(await registry.call(ToolCall("read", {"value": text}))).content for text in "aba"]
+    assert contents == ["a", "b", "a"]
+    assert [event.cached for event in heard.of(ToolCallFinished)] == [False, False, True]
+
+
 async def test_a_cache_forgets_by_age_and_by_size_and_keeps_no_errors() -> None:
     runs = []
 
@@ -171,6 +191,8 @@ async def test_a_cache_keeps_neither_failures_nor_what_is_large(output: ToolOutp
 
 
 def test_a_cache_of_what_is_not_pure_is_refused_at_definition() -> None:
+    with pytest.raises(ToolDefinitionError, match=r"cache is 60; use Cache\(ttl=seconds\)"):
+        tool(pure=True, cache=60)(double.function)  # type: ignore[call-overload]
     with pytest.raises(ToolDefinitionError, match="declare it pure=True"):
         tool(idempotent=True, cache=Cache())(double.function)
     with pytest.raises(ToolDefinitionError, match="ttl is 0"):

@@ -14,6 +14,7 @@ from arriero.tools import (
     Artifact,
     Attachment,
     Cache,
+    Progress,
     Registry,
     Tool,
     ToolCallDenied,
@@ -246,6 +247,23 @@ async def test_a_listener_that_fails_harms_no_call(caplog: pytest.LogCaptureFixt
     result = await Registry([double], on_event=broken).call(ToolCall("double", {"number": 2}))
     assert result.content == "4"
     assert "secrets" not in caplog.text
+
+
+async def test_somebody_who_hears_of_progress_and_fails_harms_no_call(caplog: pytest.LogCaptureFixture) -> None:
+    @tool
+    async def unload(context: ToolContext) -> str:
+        """Unload."""
+        context.progress("unloading")
+        return "done"
+
+    def on_progress(position: int, said: Progress) -> None:
+        raise RuntimeError("sk-canary")
+
+    async with offered(unload) as (registry, _):
+        (result,) = await registry.call_all([ToolCall("unload", {})], on_progress=on_progress)
+    assert result.content == "done"
+    assert "RuntimeError" in caplog.text
+    assert "sk-canary" not in caplog.text
 
 
 async def test_events_and_logs_hold_neither_arguments_nor_results(

@@ -208,7 +208,7 @@ def test_names_and_timeouts_that_cannot_work_are_refused() -> None:
         tool(lambda: 1)
     with pytest.raises(ToolDefinitionError, match="timeout is 0"):
         tool(timeout=0)(print_nothing)
-    for wrong in ("x", None, math.nan):
+    for wrong in ("x", None, math.nan, True):
         with pytest.raises(ToolDefinitionError, match=f"timeout is {wrong!r}"):
             tool(timeout=wrong)(print_nothing)  # type: ignore[arg-type]
     with pytest.raises(ToolDefinitionError, match="not a function"):
