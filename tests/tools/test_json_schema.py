@@ -83,6 +83,8 @@ def test_a_schema_that_wants_nothing_changes_nothing(arguments: dict[str, Any]) 
         {"type": "text"},
         {"properties": {"value": {"pattern": "["}}},
         {"properties": {"value": {"minimum": "one"}}},
+        {"properties": {"value": {"pattern": "a{99999999999999999999}"}}},
+        {"$schema": ["https://json-schema.org/draft/2020-12/schema"]},
     ],
 )
 def test_what_is_no_schema_is_refused_at_once(schema: dict[str, Any]) -> None:
@@ -101,6 +103,15 @@ def test_a_deep_schema_is_refused() -> None:
 def test_a_huge_schema_is_refused() -> None:
     with pytest.raises(ToolDefinitionError, match="characters"):
         schema_check({"description": "x" * 600_000}, name="lookup")
+
+
+def test_a_schema_of_very_many_parts_is_refused() -> None:
+    doubled: list[Any] = []
+    for _ in range(40):
+        doubled = [doubled, doubled]
+    for schema in ({"oneOf": [{"type": "object"}] * 20_000}, {"default": doubled}):
+        with pytest.raises(ToolDefinitionError, match="more than 5000 parts"):
+            schema_check(schema, name="lookup")
 
 
 def test_references_inside_of_the_schema_are_followed() -> None:
@@ -126,6 +137,53 @@ def test_a_schema_that_doubles_at_every_reference_ends() -> None:
     message = refused(schema, {"size": "text"})
     assert "too deep" in message
     assert time.perf_counter() - started < 5
+
+
+def nested_unevaluated(depth: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {}
+    for _ in range(depth):
+        schema = {"allOf": [schema], "unevaluatedProperties": False, "properties": {"size": {}}}
+    return schema
+
+
+def everything_repeated(times: int) -> dict[str, Any]:
+    large = {"allOf": [{"properties": {f"p{number}": {}}} for number in range(500)]}
+    return {"$defs": {"large": large}, "allOf": [{"$ref": "#/$defs/large"}] * times}
+
+
+@pytest.mark.parametrize(
+    ("schema", "arguments"),
+    [
+        (nested_unevaluated(28), {"size": 1}),
+        (everything_repeated(2000), {"p0": 1}),
+        ({"properties": {"size": {"anyOf": [{"type": "string"}] * 2000}}}, {"size": [1] * 50_000}),
+        ({"properties": {"size": {"items": {"enum": [*range(50_000)]}}}}, {"size": [0] * 50_000}),
+    ],
+    ids=["each level looks at all below it", "one part many times", "each error repeats the value", "a long list"],
+)
+def test_a_check_that_would_take_hours_is_given_up(schema: dict[str, Any], arguments: dict[str, Any]) -> None:
+    assert "too large or too deep" in refused(schema, arguments)
+
+
+@pytest.mark.parametrize("items", [[{"id": number} for number in range(20_000)], [True, 1, "1", None, [1], 1.5]])
+def test_many_items_are_seen_to_be_unique(items: list[Any]) -> None:
+    check = schema_check({"properties": {"list": {"uniqueItems": True}}}, name="lookup")
+    assert check({"list": items}) == {"list": items}
+    assert "non-unique" in refused({"properties": {"list": {"uniqueItems": True}}}, {"list": [*items, items[0]]})
+
+
+def test_a_part_that_names_another_draft_is_bounded_like_the_rest() -> None:
+    inner = {"$schema": "http://json-schema.org/draft-07/schema#", "pattern": BACKTRACKING}
+    assert "does not match" in refused({"properties": {"text": inner}}, {"text": LONG})
+
+
+def test_a_parameter_may_be_called_like_the_keyword_for_drafts() -> None:
+    assert "argument '$schema'" in refused({"properties": {"$schema": {"type": "string"}}}, {"$schema": 1})
+
+
+@pytest.mark.parametrize("number", [10**400, math.inf])
+def test_a_number_that_cannot_be_checked_is_refused(number: float) -> None:
+    assert "cannot be checked" in refused({"properties": {"size": {"multipleOf": 0.1}}}, {"size": number})
 
 
 @pytest.mark.parametrize(
