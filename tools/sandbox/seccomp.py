@@ -97,6 +97,13 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "msgsnd": (69, 189),
     "msgrcv": (70, 188),
     "msgctl": (71, 187),
+    # what tells of others' use of the files that all see (with F_NOTIFY below), and what slows down all of a machine
+    # or of a user, whom the sessions of a server that is not root share
+    "inotify_init": (253, None),
+    "inotify_init1": (294, 26),
+    "ioprio_set": (251, 30),
+    "sync": (162, 81),
+    "syncfs": (306, 267),
     # placement of other processes' memory
     "migrate_pages": (256, 238),
     "move_pages": (279, 239),
@@ -111,6 +118,7 @@ _MISSING = {  # libraries fall back to older calls when the kernel has not these
     "io_uring_register": (427, 427),
     "memfd_create": (319, 279),
     "memfd_secret": (447, 447),
+    "io_setup": (206, 0),  # the machine has a fixed number of them, for all users together
 }
 _ONLY_ITSELF = {  # the first argument is a process; 0 is the caller
     "prlimit64": (302, 261),
@@ -119,16 +127,13 @@ _ONLY_ITSELF = {  # the first argument is a process; 0 is the caller
     "sched_setscheduler": (144, 119),
     "sched_setattr": (314, 274),
 }
-# Without namespaces: what lets a process out of its group, tells it of others' files, or outlives it.
+# Without namespaces: what lets a process out of its group, or outlives it.
 _SHARED_WITH_HOST = {
     "setsid": (112, 157),
     "setpgid": (109, 154),
     "socket": (41, 198),
-    "inotify_init": (253, None),
-    "inotify_init1": (294, 26),
     "mq_open": (240, 180),
     "mq_unlink": (241, 181),
-    "ioprio_set": (251, 30),
 }
 # What else the user who owns the host's files may do to them, and Landlock does not know.
 _OWNERS_RIGHTS = {
@@ -157,6 +162,8 @@ _OWNERS_RIGHTS = {
 _SETPRIORITY, _CLONE, _IOCTL = (141, 140), (56, 220), (16, 29)
 _SOCKET, _SOCKETPAIR = (41, 198), (53, 199)
 _PRCTL = (157, 167)
+_FCNTL, _F_SETLEASE, _F_NOTIFY = (72, 25), 1024, 1026
+_SETSOCKOPT, _BUFFER_SIZES = (54, 208), (7, 8, 32, 33)  # SO_SNDBUF, SO_RCVBUF, and the same by force
 _SET_DUMPABLE, _NOT_STREAMS = 4, 2  # bit 1 is in SOCK_DGRAM and SOCK_RAW, not in SOCK_STREAM and SOCK_SEQPACKET
 
 
@@ -220,6 +227,9 @@ def _argument_rules(namespaces: bool) -> list[tuple[tuple[int, int], list[bytes]
     rules.append((_SETPRIORITY, _unless(0, 0) + _unless(1, 0)))  # PRIO_PROCESS of the caller
     rules.append((_CLONE, [_argument(0), _op(_JUMP_ANY_BIT, _CLONE_NEW, 0, 1), _op(_RETURN, _ERRNO | _EPERM)]))
     rules.append((_IOCTL, _if_equal(1, _TIOCSTI) + _if_equal(1, _TIOCLINUX)))
+    rules.append((_FCNTL, _if_equal(1, _F_SETLEASE) + _if_equal(1, _F_NOTIFY)))
+    # A size is a wish, so it is not refused but left at the default: what is in buffers is memory of no process.
+    rules.append((_SETSOCKOPT, [part for name in _BUFFER_SIZES for part in _if_equal(2, name, error=0)]))
     rules += [(numbers, _unless(0, _AF_UNIX)) for numbers in ([_SOCKET] if namespaces else []) + [_SOCKETPAIR]]
     if not namespaces:
         rules[-1][1].extend([_argument(1), _op(_JUMP_ANY_BIT, _NOT_STREAMS, 0, 1), _op(_RETURN, _ERRNO | _EPERM)])
@@ -232,9 +242,9 @@ def _unless(argument: int, value: int) -> list[bytes]:
     return [_argument(argument), _op(_JUMP_EQUAL, value, 1, 0), _op(_RETURN, _ERRNO | _EPERM)]
 
 
-def _if_equal(argument: int, value: int) -> list[bytes]:
-    """Refuse if an argument is this."""
-    return [_argument(argument), _op(_JUMP_EQUAL, value, 0, 1), _op(_RETURN, _ERRNO | _EPERM)]
+def _if_equal(argument: int, value: int, *, error: int = _EPERM) -> list[bytes]:
+    """Refuse if an argument is this; with error 0, do nothing and say that it was done."""
+    return [_argument(argument), _op(_JUMP_EQUAL, value, 0, 1), _op(_RETURN, _ERRNO | error)]
 
 
 def _argument(index: int) -> bytes:

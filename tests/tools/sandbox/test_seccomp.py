@@ -133,12 +133,18 @@ CALLS = {
     "reboot": "syscall(169 if x86 else 142, 0, 0, 0, None)",
     "syslog": "klogctl(10, None, 0)",
     "sethostname": "sethostname(b'x', 1)",
+    "inotify_init1": "inotify_init1(0)",
+    "ioprio_set of a user": "syscall(251 if x86 else 30, 3, 0, 3 << 13)",
+    "syncfs": "syncfs(0)",
+    "a lease": "fcntl(0, 1024, 1)",
+    "notes of a folder's use": "fcntl(0, 1026, 1)",
 }
 MISSING = {
     "clone3": "syscall(435, None, 0)",
     "io_uring_setup": "syscall(425, 1, None)",
     "memfd_create": "syscall(319 if x86 else 279, b'x', 0)",
     "memfd_secret": "syscall(447, 0)",
+    "io_setup": "syscall(206 if x86 else 0, 1, None)",
 }
 
 
@@ -156,6 +162,18 @@ async def test_the_kernel_refuses_what_the_list_says_and_works_for_the_rest() ->
             "os.getpriority(os.PRIO_PROCESS, 0)"
         )
         assert (await session.run(works)).status == "completed"
+
+
+async def test_the_size_of_a_sockets_buffer_stays_as_it_is_and_nothing_fails() -> None:
+    code = (
+        "import socket\n"
+        "a, b = socket.socketpair()\n"
+        "before = a.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)\n"
+        "a.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, before // 2)\n"
+        "a.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) - before"
+    )
+    async with Sandbox(Bubblewrap(), warm=0) as sandbox, await sandbox.open() as session:
+        assert (await session.run(code)).value == "0"
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="int 0x80 is x86's")
