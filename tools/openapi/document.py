@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import unquote, urljoin
 
 from arriero.tools.errors import ToolDefinitionError
+from arriero.tools.web.policy import without_secrets
 
 _MAX_FILE = 20 << 20
 _MAX_NODES = 20_000  # of one operation's schemas when written out
@@ -24,6 +25,7 @@ _SINGLE = frozenset(
 _FOR_PEOPLE = frozenset(
     {"title", "example", "examples", "xml", "externalDocs", "discriminator", "deprecated", "$schema"}
 )
+_OF_WHOLE_DOCUMENTS = frozenset({"$defs", "$id", "$anchor", "$comment"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +73,11 @@ class ApiDocument:
     @property
     def server(self) -> str | None:
         """Address of the first server, with the defaults of its variables."""
-        servers = self._content.get("servers") or [{}]
-        url = str(servers[0].get("url", ""))
-        for name, variable in (servers[0].get("variables") or {}).items():
-            url = url.replace("{" + str(name) + "}", str(variable.get("default", "")))
+        servers = _list(self._content.get("servers"), "servers")
+        first = self.resolved(servers[0]) if servers else {}
+        url = str(first.get("url", ""))
+        for name, variable in self.resolved(first.get("variables") or {}).items():
+            url = url.replace("{" + str(name) + "}", str(self.resolved(variable).get("default", "")))
         return url or None
 
     def operations(self) -> Iterator[RawOperation]:
@@ -85,11 +88,11 @@ class ApiDocument:
             for method in _METHODS:
                 if isinstance(item.get(method), Mapping):
                     own = self._parameters(item[method])
-                    merged = {(entry.get("in"), entry.get("name")): entry for entry in (*shared, *own)}
+                    merged = {(str(entry.get("in")), str(entry.get("name"))): entry for entry in (*shared, *own)}
                     yield RawOperation(method.upper(), str(path), item[method], tuple(merged.values()))
 
     def _parameters(self, holder: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
-        return tuple(self.resolved(entry) for entry in holder.get("parameters") or ())
+        return tuple(self.resolved(entry) for entry in _list(holder.get("parameters"), "parameters"))
 
     def resolved(self, node: Any) -> Mapping[str, Any]:
         """The object that a node is or refers to.
@@ -140,7 +143,10 @@ class ApiDocument:
         Raises:
             ToolDefinitionError: It contains itself, or is too large when written out.
         """
-        return _Writer(self, where, self._is_30).write(node, ())
+        try:
+            return _Writer(self, where, self._is_30).write(node, ())
+        except RecursionError as error:
+            raise ToolDefinitionError(f"{where}: its schemas are nested too deeply, or contain themselves") from error
 
 
 class _Writer:
@@ -180,10 +186,10 @@ class _Writer:
             return target
         return {**target, **self.write(rest, inside)}
 
-    def _is_kept(self, key: str) -> bool:
-        return (
-            key not in _FOR_PEOPLE and not key.startswith("x-") and key not in ("$defs", "$id", "$anchor", "$comment")
-        )
+    def _is_kept(self, key: object) -> bool:
+        if not isinstance(key, str):  # YAML has such keys
+            return False
+        return key not in _FOR_PEOPLE and not key.startswith("x-") and key not in _OF_WHOLE_DOCUMENTS
 
     def _keyword(self, key: str, value: Any, inside: tuple[str, ...]) -> Any:
         if key in _MAPS and isinstance(value, Mapping):
@@ -214,6 +220,12 @@ def _from_30(schema: dict[str, Any], node: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(schema.get(exclusive), bool) and schema.pop(exclusive) and bound in schema:
             schema[exclusive] = schema.pop(bound)
     return schema
+
+
+def _list(value: object, key: str) -> list[Any]:
+    if value is None or isinstance(value, list):
+        return value or []
+    raise ToolDefinitionError(f"the OpenAPI document has {str(value)[:60]!r} as {key}, where a list belongs")
 
 
 def read_document(document: Mapping[str, Any] | str | Path) -> tuple[ApiDocument, str | None]:
@@ -289,6 +301,7 @@ def server_address(document: ApiDocument, base_url: str | None, home: str | None
         url = urljoin(home, url)
     if not url.startswith(("http://", "https://")) or "{" in url or "?" in url or "#" in url:
         raise ToolDefinitionError(
-            f"the document names no server that can be used ({url!r}); give base_url='https://host/path'"
+            f"the document names no server that can be used ({without_secrets(url)!r}); "
+            "give base_url='https://host/path'"
         )
     return url.rstrip("/")

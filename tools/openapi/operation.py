@@ -55,6 +55,7 @@ class Operation:
         parameters: Parameters.
         body_type: Media type of the body; None when it has none.
         schema: Schema of the arguments object.
+        filled: Place and lower-case name of parameters that the credentials fill.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Operation:
     parameters: tuple[Parameter, ...]
     body_type: str | None
     schema: Mapping[str, Any]
+    filled: frozenset[tuple[str, str]] = frozenset()
 
     def request(self, values: Mapping[str, Any], cookies: Mapping[str, str]) -> RequestParts:
         """Write arguments into a request.
@@ -78,6 +80,8 @@ class Operation:
         Raises:
             ToolArgumentError: A value cannot be sent.
         """
+        for parameter in self.parameters:
+            self._check_fields(parameter, values.get(parameter.argument))
         query = write_query(self._placed("query"), values)
         path = write_path(self.path, self._placed("path"), values)
         body = None
@@ -90,6 +94,16 @@ class Operation:
             body,
             self.body_type if body is not None else None,
         )
+
+    def _check_fields(self, parameter: Parameter, value: Any) -> None:
+        """Refuse an object whose fields would become other parameters, or the credentials."""
+        if not parameter.spreads or not isinstance(value, Mapping):
+            return
+        others = {other.name.lower() for other in self._placed(parameter.place) if other is not parameter}
+        others |= {name for place, name in self.filled if place == parameter.place}
+        for key in value:
+            if key.lower() in others:
+                raise ToolArgumentError(f"argument '{parameter.argument}': may not have a field {key[:60]!r}")
 
     def _written_body(self, value: Any) -> bytes:
         if self.body_type == _FORM_TYPE:
@@ -144,16 +158,16 @@ def read_operation(
     schema: dict[str, Any] = {"type": "object", "properties": properties}
     schema |= {"required": required} if required else {}
     schema["additionalProperties"] = False
-    return Operation(name, raw.method, raw.path, _description(raw), tuple(parameters), body_type, schema)
+    return Operation(name, raw.method, raw.path, _description(raw), tuple(parameters), body_type, schema, hidden)
 
 
 def _schema_of(document: ApiDocument, entry: Mapping[str, Any], where: str) -> Any:
     content = entry.get("content")
     if content is None:
         return document.schema(entry.get("schema", {}), where)
-    if not isinstance(content, Mapping) or len(content) != 1 or not _JSON_TYPE.fullmatch(next(iter(content))):
+    if not isinstance(content, Mapping) or len(content) != 1 or not _JSON_TYPE.fullmatch(str(next(iter(content)))):
         raise ToolDefinitionError(f"{where}: the parameter {entry.get('name')!r} is neither simple nor JSON")
-    return document.schema(next(iter(content.values())).get("schema", {}), where)
+    return document.schema(document.resolved(next(iter(content.values()))).get("schema", {}), where)
 
 
 def _check_template(raw: RawOperation, parameters: list[Parameter]) -> None:
@@ -171,7 +185,7 @@ def _body(document: ApiDocument, raw: RawOperation) -> tuple[str | None, Any, bo
     if "requestBody" not in raw.content:
         return None, None, False
     body = document.resolved(raw.content["requestBody"])
-    content = body.get("content") or {}
+    content = document.resolved(body.get("content") or {})
     types = {str(kind).partition(";")[0].strip().lower(): media for kind, media in content.items()}
     chosen = next((kind for kind in types if _JSON_TYPE.fullmatch(kind)), _FORM_TYPE)
     if chosen not in types:

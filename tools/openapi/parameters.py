@@ -53,6 +53,11 @@ class Parameter:
     is_json: bool
     schema: Mapping[str, Any]
 
+    @property
+    def spreads(self) -> bool:
+        """Whether the fields of an object become parameters of their own."""
+        return self.place in ("query", "cookie") and self.style == "form" and self.explode and not self.is_json
+
 
 def read_parameter(raw: Mapping[str, Any], schema: Any, argument: str, where: str) -> Parameter | None:
     """Read a parameter object.

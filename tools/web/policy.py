@@ -136,7 +136,7 @@ class NetworkPolicy:
         try:
             target = _split(url)
         except BlockedAddress as error:
-            raise ToolDefinitionError(f"{url!r} cannot be a server's address: {error}") from error
+            raise ToolDefinitionError(f"{without_secrets(url)!r} cannot be a server's address: {error}") from error
         host = f"[{target.host}]" if ":" in target.host else target.host
         return cls(
             schemes=(target.scheme,),
@@ -218,6 +218,16 @@ class NetworkPolicy:
             # what a name resolves to inside of a network is not told: the model could map the network by it
             verb = "is" if host == str(address) else "resolves to"
             raise BlockedAddress(f"{host} {verb} {_article(kind)} {kind} address, which this tool may not reach")
+
+
+def without_secrets(url: str) -> str:
+    """An address as an error may show it: without login and query.
+
+    Example:
+        >>> without_secrets("https://me:secret@example.org/v1?key=secret")
+        'https://example.org/v1'
+    """
+    return re.sub(r"^([^/?#]*//)[^/?#]*@", r"\1", url.partition("?")[0])
 
 
 def _split(url: str) -> Target:

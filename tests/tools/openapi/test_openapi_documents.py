@@ -1,7 +1,9 @@
 """Documents written by hand: OpenAPI 3.0, every style of parameter, and what is wrong with some."""
 
+import copy
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from arriero.tools import ToolArgumentError, ToolDefinitionError
-from arriero.tools.openapi import openapi_tools
+from arriero.tools.openapi import ApiKey, openapi_tools
 from arriero.tools.tool import Tool
 
 pytestmark = pytest.mark.anyio
@@ -324,3 +326,63 @@ def test_a_path_that_makes_no_sense_is_told(path: str) -> None:
 def test_what_is_no_openapi_3_is_told(content: dict[str, Any]) -> None:
     with pytest.raises(ToolDefinitionError, match="OpenAPI"):
         openapi_tools(content, base_url="https://api.example.com")
+
+
+WHOLE: dict[str, Any] = {
+    "openapi": "3.1.0",
+    "servers": [{"url": "https://{region}.example.com", "variables": {"region": {"default": "eu"}}}],
+    "paths": {
+        "/thing/{id}": {
+            "parameters": [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}],
+            "post": {
+                "parameters": [{"name": "j", "in": "query", "content": {"application/json": {"schema": {}}}}],
+                "requestBody": {"content": {"application/json": {"schema": {"properties": {"a": {"enum": [1]}}}}}},
+            },
+        }
+    },
+}
+
+
+def places(node: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    inner = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in inner:
+        yield (*above, key)
+        yield from places(value, (*above, key))
+
+
+@pytest.mark.parametrize("odd", [None, 1, "x", [], [1], {"a": 1}, {1: 2}, {"$ref": "#"}], ids=repr)
+def test_a_document_that_is_wrong_anywhere_is_read_or_told(odd: Any) -> None:
+    for place in places(WHOLE):
+        content = copy.deepcopy(WHOLE)
+        node: Any = content
+        for key in place[:-1]:
+            node = node[key]
+        node[place[-1]] = odd
+        with suppress(ToolDefinitionError):
+            openapi_tools(content)
+
+
+def test_a_schema_that_contains_itself_without_a_reference_is_told() -> None:
+    schema: dict[str, Any] = {"type": "object"}
+    schema["properties"] = {"inner": schema}  # as YAML's aliases can
+    assert "contain themselves" in wrong(parameter("query", schema))
+
+
+@pytest.mark.parametrize("address", ["https://me:secret-pw@host/", "ftp://me:secret-pw@host", "x?key=secret-pw"])
+def test_an_address_that_is_refused_is_told_without_its_secrets(address: str) -> None:
+    with pytest.raises(ToolDefinitionError) as caught:
+        openapi_tools(WHOLE, base_url=address)
+    assert "secret-pw" not in str(caught.value)
+
+
+@pytest.mark.parametrize("place", ["query", "cookie"])
+async def test_the_fields_of_an_object_are_neither_other_parameters_nor_the_credentials(
+    mirror: str, place: Any
+) -> None:
+    operation = parameter(place, {"type": "object"}, name="filter", style="form", explode=True)
+    operation["parameters"].append({"name": "page", "in": place, "schema": {"type": "integer"}})
+    [tool] = openapi_tools(document(operation), base_url=mirror, auth=ApiKey("key", "canary-7f3a", place))
+    assert "color=red" in str(await tool.invoke({"filter": {"color": "red"}}))
+    for field in ("key", "KEY", "page"):
+        with pytest.raises(ToolArgumentError, match="may not have a field"):
+            await tool.invoke({"filter": {field: "x"}})
