@@ -89,6 +89,7 @@ class Bubblewrap:
                 limits=limits,
                 environment={},  # bwrap stays as the first process inside, where its environment could be read
                 depth=2,
+                own_network=True,
             )
         except OSError as error:
             raise SandboxUnavailable(f"bwrap cannot be started: {error}") from error

@@ -19,11 +19,20 @@ from arriero.tools.sandbox.limits import Limits
 from arriero.tools.sandbox.output import Kept
 from arriero.tools.sandbox.reply import Reply, finish, read_reply, show_path
 from arriero.tools.sandbox.tier import Launched, Tier
-from arriero.tools.sandbox.watcher import count_tasks, inodes_used, memory_of, process_tree, resident_memory
+from arriero.tools.sandbox.watcher import (
+    count_tasks,
+    memory_of,
+    process_tree,
+    processor_time,
+    resident_memory,
+    socket_memory,
+)
 
 _START = 15.0
 """Seconds until a worker must be ready; a loaded machine is slow."""
 _WATCH = 0.15
+_IDLE_LOOKS = 7
+"""Every so many looks, an idle worker's processor time is read."""
 _INTERRUPT = 0.5
 _ENDING = 0.3
 _DRAIN = 1.0
@@ -47,7 +56,9 @@ class Running:
         self._outputs = (Kept(launched.stdout, limits.output), Kept(launched.stderr, limits.output))
         self._scope = anyio.CancelScope()
         self._stopped: anyio.Event | None = None
-        self._inside = False  # until it is, its folders are the machine's
+        self._inside = False  # until it is, its network is the machine's
+        self._calls = 0
+        self._idle = True  # no call runs
         self._inner: int | None = None  # pidfd of the process that the outermost started
 
     @classmethod
@@ -152,6 +163,7 @@ class Running:
             kept.begin(nonce.encode())
         started = time.monotonic()
         reply = None
+        self._idle, self._calls = False, self._calls + 1
         try:
             with anyio.move_on_after(wall) as limit:
                 await self._channel.send({"op": "run", "nonce": nonce}, body)
@@ -170,6 +182,7 @@ class Running:
         execution = finish(reply, self.killed_for, late, self._ending(wall), self._outputs, self._limits, duration)
         for kept in self._outputs:
             kept.pause()
+        self._idle = True
         return execution
 
     async def exchange(self, head: dict[str, Any], body: bytes = b"") -> tuple[dict[str, Any], bytes]:
@@ -253,13 +266,20 @@ class Running:
             self._stopped.set()
 
     async def _watch(self) -> None:
-        pid, most, counted = self.launched.pid, self._limits.memory, self.launched.counted
+        looks, seen, unasked = 0, 0.0, -1
         while self.alive:
-            tree = process_tree(pid)
+            tree = process_tree(self.launched.pid)
+            in_sockets = socket_memory(tree, own_network=self.launched.own_network) if self._inside else 0
+            most = self._limits.memory - in_sockets
             if resident_memory(tree) > most and await anyio.to_thread.run_sync(memory_of, tree) > most:
                 self.kill("memory")
-            elif self._inside and any(inodes_used(tree[-1], folder) > self._limits.inodes for folder in counted):
-                self.kill("disk")
+            if self._idle and looks % _IDLE_LOOKS == 0:
+                used = processor_time(tree)
+                if unasked != self._calls:  # the first look since a call
+                    seen, unasked = used, self._calls
+                elif used - seen > self._limits.cpu:
+                    self.kill("cpu")
+            looks += 1
             await anyio.sleep(_WATCH)
 
 

@@ -48,7 +48,7 @@ class Launched:
         stdout: Read end of the worker's standard output, non-blocking.
         stderr: Likewise its standard error.
         depth: Processes between the outermost and the worker itself, the outermost included.
-        counted: Folders, as the worker sees them, whose files are to be counted.
+        own_network: Whether it has a network namespace of its own.
         statuses: Exit statuses of the outermost process that tell why it ended the session.
         scratch: A host folder that goes with the worker, for tiers that have no file system of their own.
     """
@@ -58,7 +58,7 @@ class Launched:
     stdout: int
     stderr: int
     depth: int = 0
-    counted: tuple[str, ...] = ()
+    own_network: bool = False
     statuses: Mapping[int, Reason] = field(default_factory=dict)
     scratch: Path | None = None
 
@@ -165,6 +165,7 @@ def spawn(
     limits: Limits,
     environment: Mapping[str, str],
     depth: int = 0,
+    own_network: bool = False,
     scratch: Path | None = None,
     loop: str = "worker.py",
 ) -> Launched:
@@ -178,6 +179,7 @@ def spawn(
         limits: What it may use.
         environment: All of the environment of the outermost process.
         depth: See `Launched`.
+        own_network: See `Launched`.
         scratch: See `Launched`.
         loop: File of the worker's loop, beside this one.
 
@@ -222,6 +224,7 @@ def spawn(
         stdout=pipes.stdout[0],
         stderr=pipes.stderr[0],
         depth=depth,
+        own_network=own_network,
         scratch=scratch,
     )
 

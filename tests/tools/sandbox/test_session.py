@@ -239,6 +239,29 @@ async def test_children_that_hold_too_much_together_are_killed() -> None:
     assert "200 MiB" in (execution.error or "")
 
 
+async def test_what_sockets_hold_counts_as_memory() -> None:
+    code = (
+        "import os, socket, time\n"
+        "for _ in range(4):\n"
+        "    if os.fork() == 0:\n"
+        "        kept = [socket.socketpair() for _ in range(100)]; time.sleep(60); os._exit(0)\n"
+        "time.sleep(60)"
+    )
+    execution = await run(code, memory=200 * MIB, wall=20)
+    assert (execution.status, execution.reason) == ("killed", "memory")
+
+
+async def test_what_is_left_running_between_calls_has_the_processor_time_of_a_call() -> None:
+    spin = "import threading\ndef spin():\n    while True: pass\nthreading.Thread(target=spin, daemon=True).start()"
+    async with opened(cpu=1) as session:
+        assert (await session.run(spin)).status == "completed"
+        pid = session.pid
+        with anyio.fail_after(30):
+            while alive(pid):  # noqa: ASYNC110 - another process sets no event
+                await anyio.sleep(0.05)
+        assert (await session.run("1")).state_lost
+
+
 async def test_memory_taken_between_calls_ends_the_worker_too() -> None:
     code = (
         "import os, time\n"
