@@ -100,7 +100,8 @@ class OwnLoop(Generic[T]):
 
     def _started(self) -> tuple[BlockingPortal, T]:
         with self._lock:
-            if self._portal is None:
+            # After a fork, or an error that ended the loop, the thread is not there any more.
+            if self._portal is None or self._thread is None or not self._thread.is_alive():
                 started: Future[tuple[BlockingPortal, T]] = Future()
                 # a daemon: a program that forgot to close its tools still ends, and the sandboxes with it
                 self._thread = threading.Thread(

@@ -109,7 +109,8 @@ class NamedSessions:
             await anyio.sleep(min(self._idle, 5.0))
             now = anyio.current_time()
             for name, held in [*self._held.items()]:
-                if not held.users and now - held.last_used > self._idle:
+                # while the one before was closed, this may have been, too, and another one opened under its name
+                if self._held.get(name) is held and not held.users and now - held.last_used > self._idle:
                     await self._close(name)
 
     async def _make_room(self) -> None:
