@@ -45,7 +45,7 @@ _CROWDED = 200
 _LOOK = 0.05  # memory takes files at gigabytes a second
 # The programs know deep trees and closed folders. As $1, which is nothing where none is given; $0 would be the shell.
 REMOVE = 'test -n "$1" && chmod -R u+rwx -- "$1"; exec rm -rf --one-file-system -- "$1"'
-_HANGS_UP = 2.0
+_EXITING = 4  # PF_EXITING of linux/sched.h
 DISK_FULL = 121  # exit status of a supervisor that ended the session because its files took too much room
 
 
@@ -151,9 +151,8 @@ def _supervise(server: int, folder: str, room: int, inodes: int) -> None:
         look = 2 * time.monotonic() - began + _LOOK
     os.killpg(worker, signal.SIGKILL)
     status = _reap_all().get(worker, 0)
-    if status == 0:  # the worker ends so when its server hangs up: if that is dying, the signal is on its way
-        signal.sigtimedwait({signal.SIGTERM}, _HANGS_UP)
-    if os.getppid() != server:  # it died, so nobody else removes the files
+    if os.getppid() != server or _is_dying(server):  # so nobody else removes the files
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # that it is dead may be told only now
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         os.execve("/bin/sh", ["sh", "-c", REMOVE, "sh", folder], {})  # noqa: S606
     if full:
@@ -239,6 +238,16 @@ def _runs(process: int) -> bool:
             return file.read().rpartition(")")[2].split()[0] not in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def _is_dying(process: int) -> bool:
+    """Whether a process is on its way out: it closes its files, at which its worker ends, before its children know."""
+    try:
+        with open(f"/proc/{process}/stat") as file:
+            state, *_, flags = file.read().rpartition(")")[2].split()[:7]
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return state in "ZX" or bool(int(flags) & _EXITING)
 
 
 def _keep_reachable(folders: "list[str]") -> None:
