@@ -1,4 +1,7 @@
-"""What an agent can do: `@tool`, the registry, search, code, retrieval."""
+"""What an agent can do: `@tool`, the registry, and the tools that come with Arriero."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from arriero.tools.artifacts import (
     Artifact,
@@ -28,6 +31,13 @@ from arriero.tools.registry import Registry, ToolResult
 from arriero.tools.search import web_search
 from arriero.tools.tool import FunctionTool, Tool, tool
 
+if TYPE_CHECKING:
+    from arriero.tools.files import file_tools
+    from arriero.tools.mcp import McpServer
+    from arriero.tools.openapi import openapi_tools
+    from arriero.tools.web import web_fetch
+    from arriero.tools.wolfram import wolfram_alpha
+
 __all__ = [
     "Artifact",
     "Artifacts",
@@ -35,6 +45,7 @@ __all__ = [
     "Cache",
     "FolderArtifacts",
     "FunctionTool",
+    "McpServer",
     "MemoryArtifacts",
     "Progress",
     "Registry",
@@ -57,7 +68,31 @@ __all__ = [
     "ToolUnavailable",
     "UnknownArtifact",
     "code_interpreter",
+    "file_tools",
     "knowledge_search",
+    "openapi_tools",
     "tool",
+    "web_fetch",
     "web_search",
+    "wolfram_alpha",
 ]
+
+_HOMES = {
+    "McpServer": "mcp",
+    "file_tools": "files",
+    "openapi_tools": "openapi",
+    "web_fetch": "web",
+    "wolfram_alpha": "wolfram",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load one of the tools that not every agent has at its first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'arriero.tools' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"arriero.tools.{_HOMES[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
