@@ -68,7 +68,12 @@ def converse(
 
 
 def offered(
-    names: Sequence[str], provider: Literal["offline", "ddgs"] | None, documents: Path | None, *, bundled: bool
+    names: Sequence[str],
+    provider: Literal["offline", "ddgs"] | None,
+    documents: Path | None,
+    *,
+    bundled: bool,
+    note: Callable[[str], None],
 ) -> list[Tool]:
     """The tools of a conversation.
 
@@ -78,10 +83,16 @@ def offered(
         provider: Where to search; None for the bundled pages with the bundled model, else the live web.
         documents: Folder for `knowledge_search`, which is offered then.
         bundled: Whether the bundled model answers.
+        note: Hears that `code_interpreter`, unasked for, is left out because no sandbox holds here.
 
     Returns:
         The tools.
+
+    Raises:
+        NoSandbox: `code_interpreter` was asked for, and no sandbox holds.
     """
+    from arriero.tools.sandbox.choose import NoSandbox
+
     makers: dict[str, Callable[[], Tool]] = {
         "web_search": lambda: web_search(
             provider or ("offline" if bundled else "ddgs"), filters=False if bundled else None
@@ -91,7 +102,15 @@ def offered(
     }
     wanted = [*(names or ("web_search", *(["code_interpreter"] if bundled else [])))]
     wanted += ["knowledge_search"] if documents else []
-    return [makers[name]() for name in dict.fromkeys(wanted)]
+    tools = []
+    for name in dict.fromkeys(wanted):
+        try:
+            tools.append(makers[name]())
+        except NoSandbox as error:
+            if names:
+                raise
+            note(f"{name} is left out: {error}")
+    return tools
 
 
 def _lines() -> Iterator[str]:

@@ -208,7 +208,9 @@ def chat(
 
     bundled = url is None and model is None
     opening = _stack(engine, url, model, tokenizer, dialect, api_key, log)
-    tools = offered(tool or (), search, documents, bundled=bundled)
+    tools = offered(
+        tool or (), search, documents, bundled=bundled, note=lambda text: typer.echo(one_line(text), err=True)
+    )
     make = partial(Agent, instructions=instructions, tools=tools, shields=shield or ())
     if not converse(opening, make, _presenter(as_json, steps=False), session=session, complain=_complain):
         raise typer.Exit(1)

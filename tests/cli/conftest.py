@@ -7,6 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from arriero.cli import app
+from arriero.tools.sandbox import choose
+from arriero.tools.sandbox.unsafe import Unsafe
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,15 @@ def arriero() -> Arriero:
         return Ran(done.exit_code, done.stdout, done.stderr)
 
     return run
+
+
+@pytest.fixture
+def no_sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine on which no sandbox holds."""
+    monkeypatch.setattr(choose, "tiers", lambda: (Unsafe(),))
+    choose._kept.cache_clear()
+    yield
+    choose._kept.cache_clear()
 
 
 @pytest.fixture

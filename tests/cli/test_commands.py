@@ -11,7 +11,7 @@ from terminal import Terminal
 
 import arriero as package
 
-COMMANDS = ["demo", "run", "chat", "render", "parse", "serve", "doctor"]
+COMMANDS = ["demo", "run", "chat", "render", "parse", "serve", "tools", "mcp", "doctor"]
 ARRIERO = [sys.executable, "-c", "from arriero.cli import app; app(prog_name='arriero')"]
 AGENT = """
 from arriero import Agent, Limits
@@ -92,6 +92,16 @@ def test_chat_answers_each_line_of_a_pipe_in_one_session(arriero) -> None:
     assert len(starts) == 2
     # The second turn appends to the first: it does not render the tools again.
     assert len(prompts[-1]["token_ids"]) < len(prompts[0]["token_ids"])
+
+
+@pytest.mark.usefixtures("no_sandbox")
+def test_chat_goes_without_the_interpreter_where_no_sandbox_holds_unless_it_is_asked_for(arriero) -> None:
+    left_out = arriero("chat", stdin="")
+    assert (left_out.code, left_out.out) == (0, "")
+    assert left_out.err.startswith("code_interpreter is left out: ")
+    asked = arriero("chat", "--tool", "code_interpreter", stdin="")
+    assert asked.code == 1
+    assert asked.err.endswith("(NoSandbox)\n")
 
 
 def test_chat_offers_the_tools_that_it_is_told_to(arriero, tmp_path: Path) -> None:

@@ -340,14 +340,9 @@ def test_the_sandbox_that_is_used_is_shown_with_its_canaries(arriero) -> None:
     assert "  ok      host file" in shown
 
 
-def test_without_a_sandbox_the_reason_is_told_and_it_fails(arriero, monkeypatch: pytest.MonkeyPatch) -> None:
-    from arriero.tools.sandbox import choose
-    from arriero.tools.sandbox.unsafe import Unsafe
-
-    monkeypatch.setattr(choose, "tiers", lambda: (Unsafe(),))
-    choose._kept.cache_clear()
+@pytest.mark.usefixtures("no_sandbox")
+def test_without_a_sandbox_the_reason_is_told_and_it_fails(arriero) -> None:
     done = arriero("tools", "sandbox")
-    choose._kept.cache_clear()
     assert done.code == 1
     assert "not used" in done.out
     assert "FAILED" in done.out
