@@ -161,9 +161,18 @@ class GuardedTransport(httpx2.AsyncHTTPTransport):
             return response
         # the client reads the body of a redirect before it follows, however long that is
         await response.aclose()
+        _check_location(request, response.headers["location"])
         return httpx2.Response(
             response.status_code, headers=_without_body(response.headers), stream=_Nothing(), extensions={}
         )
+
+
+def _check_location(request: httpx2.Request, location: str) -> None:
+    """Refuse an address that httpx2 cannot read, with an error of its own in place of those of its parsers."""
+    try:
+        _ = request.url.join(location).host
+    except (httpx2.InvalidURL, ValueError) as error:
+        raise httpx2.RemoteProtocolError("it redirects to no address", request=request) from error
 
 
 class _Nothing(httpx2.AsyncByteStream):

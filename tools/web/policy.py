@@ -79,7 +79,8 @@ class NetworkPolicy:
         schemes: `"http"` and `"https"`, or one of them.
         ports: TCP ports.
         allow_hosts: When not empty, only these: `"example.org"` is that name, `"*.example.org"` any below it.
-        deny_hosts: Never these; same form.
+        deny_hosts: Never these; same form. An address (`"203.0.113.9"`) or a network (`"203.0.113.0/24"`), such as
+            the public one of one's own servers, is refused also to names that resolve to it.
         allow_private: What may be reached although it is private or has a local name: an exact name
             (`"wiki.intranet"`), an address (`"10.1.2.3"`) or a network (`"10.0.0.0/8"`), a name or address also
             with a port that is then allowed (`"127.0.0.1:8080"`, `"[::1]:8080"`). A name covers whatever it resolves
@@ -107,6 +108,7 @@ class NetworkPolicy:
     connect_timeout: float = 10.0
     max_redirects: int = 5
     _permits: tuple[_Permit, ...] = field(init=False, repr=False, compare=False, default=())
+    _denied: tuple[Network, ...] = field(init=False, repr=False, compare=False, default=())
 
     def __post_init__(self) -> None:
         if not self.schemes or not set(self.schemes) <= set(_DEFAULT_PORTS):
@@ -117,6 +119,10 @@ class NetworkPolicy:
         if not self.connect_timeout > 0 or self.max_redirects < 0:
             raise ToolDefinitionError("network policy: connect_timeout must be above 0 and max_redirects not below")
         object.__setattr__(self, "_permits", tuple(_permit(entry) for entry in self.allow_private))
+        denied = [_network(entry) for entry in self.deny_hosts]
+        object.__setattr__(self, "_denied", tuple(network for network in denied if network is not None))
+        for name in ("allow_hosts", "deny_hosts"):
+            object.__setattr__(self, name, tuple(_host_pattern(name, entry) for entry in getattr(self, name)))
 
     @classmethod
     def only(cls, url: str, *, connect_timeout: float = 10.0) -> "NetworkPolicy":
@@ -199,6 +205,8 @@ class NetworkPolicy:
             address = _literal(text.partition("%")[0])
             if address is None:
                 raise BlockedAddress(f"{host} resolves to something that is no IP address")
+            if any(address in network for network in self._denied if network.version == address.version):
+                raise BlockedAddress(f"{host} is on the list of hosts that this tool may not reach")
             permitted = any(permit.covers_address(address, port) for permit in self._permits)
             if not permitted and not (named and address not in METADATA):
                 self._refuse_special(host, address)
@@ -305,17 +313,35 @@ def _literal(host: str) -> Address | None:
 
 def _matches(host: str, patterns: Sequence[str]) -> bool:
     for pattern in patterns:
-        pattern = pattern.lower().rstrip(".")
         if host == pattern or (pattern.startswith("*.") and host.endswith(pattern[1:]) and len(host) >= len(pattern)):
             return True
     return False
 
 
-def _permit(entry: str) -> _Permit:
+def _network(entry: str) -> Network | None:
     try:
-        return _Permit(None, ip_network(entry), None)
+        return ip_network(entry.removeprefix("[").removesuffix("]"))
     except ValueError:
-        pass
+        return None
+
+
+def _host_pattern(option: str, entry: str) -> str:
+    """An entry as hosts are compared with it; one that would never match is a mistake, in `deny_hosts` a hole."""
+    network = _network(entry)
+    if network is not None and (option == "deny_hosts" or network.num_addresses == 1):
+        return str(network if network.num_addresses > 1 else network.network_address)
+    wild, bare = entry[:2] == "*.", entry.removeprefix("*.").rstrip(".")
+    try:
+        host = _name(bare)
+    except BlockedAddress as error:
+        raise ToolDefinitionError(f"network policy: {option} has {entry!r}, which is no host: {error}") from error
+    return f"*.{host}" if wild else host
+
+
+def _permit(entry: str) -> _Permit:
+    network = _network(entry)
+    if network is not None:
+        return _Permit(None, network, None)
     try:
         if "/" in entry:
             raise BlockedAddress("a network is written like 10.0.0.0/8, with zeros after its prefix")

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,16 @@ async def test_a_redirect_from_https_to_http_is_refused() -> None:
     assert network.connections == [(PUBLIC, 443)]
 
 
+@pytest.mark.parametrize("location", ["http://xn--", "http://a%xn--b/", "http:////[", "http://[", "http://a]xn--b"])
+async def test_a_redirect_to_no_address_is_told(location: str) -> None:
+    network = Network(f"HTTP/1.1 302 X\r\nLocation: {location}\r\nConnection: close\r\n\r\n".encode())
+    tool = web_fetch(resolver=network.resolve, backend=network)
+    with pytest.raises(ToolError):
+        await tool.invoke({"url": "http://example.com/"})
+    await tool.aclose()
+    assert network.connections == [(PUBLIC, 80)]
+
+
 async def test_a_fragment_that_looks_like_a_host_is_left_out() -> None:
     network = Network()
     tool = web_fetch(resolver=network.resolve, backend=network)
@@ -231,6 +242,14 @@ async def test_what_a_policy_allows_is_reached(policy: NetworkPolicy, url: str) 
         (NetworkPolicy(allow_hosts=("*.example.com",)), "http://evilexample.com/"),
         (NetworkPolicy(deny_hosts=("example.com", "*.example.com")), "http://example.com/"),
         (NetworkPolicy(deny_hosts=("example.com", "*.example.com")), "http://a.example.com/"),
+        (NetworkPolicy(deny_hosts=("münchen.example.com",)), "http://münchen.example.com/"),
+        (NetworkPolicy(deny_hosts=("[2606:4700:0::1111]",)), "http://[2606:4700::1111]/"),
+        (NetworkPolicy(deny_hosts=(PUBLIC,)), "http://name.example.com/"),
+        (NetworkPolicy(deny_hosts=("[2606:4700::1]",)), "http://six.example.com/"),
+        (replace(NetworkPolicy(deny_hosts=("93.184.0.0/16",)), ports=(80,)), "http://name.example.com/"),
+        (NetworkPolicy(deny_hosts=("93.184.0.0/16",)), "http://name.example.com/"),
+        (NetworkPolicy(deny_hosts=("93.184.0.0/16",)), f"http://{PUBLIC}/"),
+        (NetworkPolicy(deny_hosts=("10.0.0.0/8",), allow_private=("wiki",)), "http://wiki/"),
         (NetworkPolicy(schemes=("https",)), "http://example.com/"),
         (NetworkPolicy.only("https://example.com/"), "https://example.org/"),
         (NetworkPolicy.only("https://example.com/"), "https://example.com:8443/"),
@@ -238,7 +257,8 @@ async def test_what_a_policy_allows_is_reached(policy: NetworkPolicy, url: str) 
     ],
 )
 async def test_what_a_policy_does_not_allow_is_not_reached(policy: NetworkPolicy, url: str) -> None:
-    network = Network(answers={"wiki": [["10.0.0.1"]], "imds": [["169.254.169.254"]]})
+    answers = {"wiki": [["10.0.0.1"]], "imds": [["169.254.169.254"]], "six.example.com": [["2606:4700::1"]]}
+    network = Network(answers=answers)
     async with guarded_client(policy, resolver=network.resolve, backend=network) as client:
         with pytest.raises(BlockedAddress):
             await client.get(url)
@@ -251,6 +271,10 @@ async def test_what_a_policy_does_not_allow_is_not_reached(policy: NetworkPolicy
         {"allow_private": ("http://x/",)},
         {"allow_private": ("10.0.0.0/33",)},
         {"allow_private": "10.0.0.0/8"},
+        {"deny_hosts": ("https://example.com",)},
+        {"deny_hosts": ("example.com:80",)},
+        {"allow_hosts": ("example.com/path",)},
+        {"allow_hosts": ("",)},
         {"schemes": ("ftp",)},
         {"schemes": ()},
         {"ports": 80},
