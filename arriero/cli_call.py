@@ -71,6 +71,8 @@ class Run:
                     f"there is no tool {one_line(self.name)}; there are {known}", param_hint="NAME"
                 )
             arguments = self.given | dict(_pair(text, tool) for text in self.pairs)
+            if self.save is not None:
+                _prepare(self.save)  # before anything is done that could then not be kept
             result = await registry.call(ToolCall(self.name, arguments))
             if self.save is not None:
                 for file in result.artifacts:
@@ -181,12 +183,18 @@ def print_result(result: "ToolResult", raw: bool) -> None:
     sys.stdout.buffer.flush()
 
 
+def _prepare(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
 def _save(folder: Path, file: "Artifact", data: bytes) -> str:
     """Write a file that a tool gave, under a name made from what the tool called it; nothing is overwritten."""
     name = _UNSAFE_NAME.sub("_", file.name.replace("\\", "/").rpartition("/")[2]).lstrip(". ")[:100] or file.id
     stem, suffix = os.path.splitext(name)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         for number in range(1, 10_000):
             path = folder / (name if number == 1 else f"{stem}-{number}{suffix}")
             try:
@@ -196,5 +204,9 @@ def _save(folder: Path, file: "Artifact", data: bytes) -> str:
             except FileExistsError:
                 continue
     except OSError as error:
-        raise typer.BadParameter(f"{folder} cannot be written: {error.strerror}", param_hint="--save") from error
+        raise _unwritable(folder, error) from error
     raise typer.BadParameter(f"{folder} is full of files named like {name}", param_hint="--save")
+
+
+def _unwritable(folder: Path, error: OSError) -> typer.BadParameter:
+    return typer.BadParameter(f"{folder} cannot be written: {error.strerror}", param_hint="--save")

@@ -87,7 +87,7 @@ def list_tools(
 def call_tool(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The tool.")],
     pairs: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Arguments; JSON where the tool wants no text.")
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Arguments; JSON where the tool wants no text.")
     ] = None,
     arguments: Annotated[
         str | None, typer.Option("--json", metavar="JSON", help="Arguments; @FILE reads them, - reads stdin.")

@@ -198,6 +198,14 @@ def test_a_link_in_the_folder_is_not_written_through(arriero, tools: Path, tmp_p
     assert (tmp_path / "figures" / "chart-2.png").read_bytes() == b"PNG"
 
 
+def test_nothing_is_run_whose_files_could_not_be_saved(arriero, tools: Path, tmp_path: Path) -> None:
+    (tmp_path / "a file").touch()
+    done = call(arriero, tools, "steps", "--save", tmp_path / "a file" / "figures")
+    assert (done.code, done.out) == (2, "")
+    assert "cannot be written" in done.err
+    assert "loading" not in done.err
+
+
 def test_a_pipe_gets_a_result_as_it_is(arriero, tools: Path) -> None:
     assert json.loads(call(arriero, tools, "hostile").out) == {"text": "\x1b[2Jred\u202e", "half": "?"}
 
