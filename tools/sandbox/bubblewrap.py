@@ -8,20 +8,25 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import PurePosixPath
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 
 import anyio.to_thread
 
 from arriero.tools.sandbox.errors import SandboxUnavailable
 from arriero.tools.sandbox.limits import Limits
 from arriero.tools.sandbox.seccomp import build_filter
-from arriero.tools.sandbox.tier import ENVIRONMENT, Launched, spawn, stage
+from arriero.tools.sandbox.tier import ENVIRONMENT, Launched, open_data, spawn, stage
 from arriero.tools.sandbox.unsafe import process_limits
 
 WORKSPACE = "/workspace"
 _ETC = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/fonts")  # names of libraries, programs and fonts, no more
+# Of an interpreter's folder. Others may hold keys: pip.conf and .condarc do, or the project whose folder was made an
+# environment.
+_PARTS = ("bin", "lib", "lib32", "lib64", "libexec", "include", "share", "pyvenv.cfg")
+_NOBODY = 65_534
 _LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 # Of the machine whatever the namespaces: names of others' keys, timers, symbols of the kernel, its start options.
 _MASKED = ("keys", "key-users", "timer_list", "kallsyms", "cmdline", "sched_debug", "sysrq-trigger", "kcore", "kmsg")
@@ -79,18 +84,19 @@ class Bubblewrap:
             "seccomp": base64.b64encode(build_filter()).decode(),
             "rlimits": process_limits(limits),
         }
-        arguments = [*_namespaces(uid), *_view(limits, interpreter), "--"]
         try:
-            return spawn(
-                [program, *arguments],
-                interpreter.executable,
-                [stage("worker_confine.py")],
-                {"workspace": WORKSPACE, "confine": confine},
-                limits=limits,
-                environment={},  # bwrap stays as the first process inside, where its environment could be read
-                depth=2,
-                own_network=True,
-            )
+            with _accounts(uid or _NOBODY) as accounts:
+                return spawn(
+                    [program, *_namespaces(uid), *_view(limits, interpreter, accounts), "--"],
+                    interpreter.executable,
+                    [stage("worker_confine.py")],
+                    {"workspace": WORKSPACE, "confine": confine},
+                    limits=limits,
+                    environment={},  # bwrap stays as the first process inside, where its environment could be read
+                    depth=2,
+                    own_network=True,
+                    descriptors=[*accounts.values()],
+                )
         except OSError as error:
             raise SandboxUnavailable(f"bwrap cannot be started: {error}") from error
 
@@ -102,10 +108,18 @@ class Interpreter:
     Args:
         executable: What to run, in an environment if it was asked for there.
         folders: Its prefixes.
+        links: Links on the way to it that are in none of them: where each is, and where it leads.
     """
 
     executable: str
     folders: tuple[str, ...]
+    links: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def parts(self) -> list[str]:
+        """What is to be seen of the folders."""
+        paths = (f"{folder}/{name}" for folder in self.folders for name in _PARTS)
+        return [path for path in paths if os.path.exists(path)]
 
 
 @functools.cache
@@ -131,20 +145,29 @@ def find_interpreter(python: str) -> Interpreter:
             prefixes = [str(prefix) for prefix in json.loads(said)]
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             raise SandboxUnavailable(f"{python} is no Python that runs: {error}") from error
-    folders = {*prefixes, *map(os.path.realpath, prefixes), *_links_of(path)}
+    way = _way_to(path)
+    homes = {os.path.dirname(os.path.dirname(step)) for step in way}
+    folders = {*prefixes, *map(os.path.realpath, prefixes), *filter(_is_installation, homes)}
     folders = {folder for folder in folders if not _below(folder, "/usr")}
     if "/" in folders:
         raise SandboxUnavailable(f"{python} is installed in /, which would show all files inside")
-    return Interpreter(path, tuple(sorted(folders)))
+    found = Interpreter(path, tuple(sorted(folders)))
+    shown = ["/usr", *(f"/{name}" for name in _LINKS), *found.parts]
+    links = [step for step in way[:-1] if not any(_below(step, folder) for folder in shown)]
+    return replace(found, links=tuple((link, os.readlink(link)) for link in links))
 
 
-def _links_of(executable: str) -> Iterator[str]:
-    """Folders of the links that lead from an executable to its file, where they are prefixes of an installation."""
-    while os.path.islink(executable):
-        executable = os.path.join(os.path.dirname(executable), os.readlink(executable))
-        folder = PurePosixPath(os.path.normpath(executable)).parent
-        if folder.name == "bin" and folder.parent != PurePosixPath("/"):
-            yield str(folder.parent)
+def _way_to(executable: str) -> list[str]:
+    """An executable, the links it leads to, and the file."""
+    way = [executable]
+    while os.path.islink(way[-1]) and len(way) < 40:  # as many as the kernel follows (path_resolution(7))
+        way.append(os.path.normpath(os.path.join(os.path.dirname(way[-1]), os.readlink(way[-1]))))
+    return way
+
+
+def _is_installation(folder: str) -> bool:
+    """Whether a Python's library is there: a bin folder beside it may as well be somebody's own."""
+    return folder != "/" and next(Path(folder).glob("lib*/py*/os.py"), None) is not None
 
 
 def _below(path: str, folder: str) -> bool:
@@ -179,19 +202,36 @@ def _namespaces(uid: int | None) -> list[str]:
     ]
 
 
-def _view(limits: Limits, interpreter: Interpreter) -> list[str]:
+@contextmanager
+def _accounts(uid: int) -> Iterator[dict[str, int]]:
+    """Descriptors of the files, by path, in which libraries look up the name of their user: the only one inside."""
+    opened: dict[str, int] = {}
+    try:
+        opened["/etc/passwd"] = open_data(f"user:x:{uid}:{uid}::/tmp:/bin/sh\n".encode())
+        opened["/etc/group"] = open_data(f"user:x:{uid}:\n".encode())
+        yield opened
+    finally:
+        for descriptor in opened.values():
+            os.close(descriptor)
+
+
+def _parents(path: str) -> Iterator[str]:
+    for parent in reversed(PurePosixPath(path).parents[:-1]):  # bwrap's own are for root alone
+        yield from ("--perms", "0755", "--dir", str(parent))
+
+
+def _view(limits: Limits, interpreter: Interpreter, files: Mapping[str, int]) -> list[str]:
     arguments = ["--ro-bind", "/usr", "/usr"]
     for name in _LINKS:
         if os.path.islink(f"/{name}"):
             arguments += ["--symlink", os.readlink(f"/{name}"), f"/{name}"]
         elif os.path.isdir(f"/{name}"):
             arguments += ["--ro-bind", f"/{name}", f"/{name}"]
+    arguments += ["--perms", "0755", "--dir", "/etc"]
     for path in _ETC:
         arguments += ["--ro-bind-try", path, path]
-    for folder in interpreter.folders:
-        for parent in reversed(PurePosixPath(folder).parents[:-1]):  # bwrap's own are for root alone
-            arguments += ["--perms", "0755", "--dir", str(parent)]
-        arguments += ["--ro-bind", folder, folder]
+    for path, descriptor in files.items():
+        arguments += ["--perms", "0444", "--file", str(descriptor), path]
     # Not --dev: for its terminals an ordinary user's bwrap adds a user namespace, in which the mounts are not ours.
     arguments += ["--proc", "/proc", "--tmpfs", "/dev"]
     for device in ("null", "zero", "full", "random", "urandom"):
@@ -200,6 +240,10 @@ def _view(limits: Limits, interpreter: Interpreter) -> list[str]:
         arguments += ["--symlink", f"/proc/self/fd{target}", f"/dev/{link}"]
     for folder, size in ((WORKSPACE, limits.workspace), ("/tmp", limits.tmp), ("/dev/shm", limits.shm)):  # noqa: S108
         arguments += ["--perms", "1777", "--size", str(size), "--tmpfs", folder]
+    for path in interpreter.parts:  # which may be below /tmp
+        arguments += [*_parents(path), "--ro-bind", path, path]
+    for path, target in interpreter.links:
+        arguments += [*_parents(path), "--symlink", target, path]
     for name in filter(lambda name: os.path.exists(f"/proc/{name}"), _MASKED):
         arguments += ["--ro-bind", "/dev/null", f"/proc/{name}"]
     arguments += ["--remount-ro", "/proc", "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", WORKSPACE]

@@ -177,7 +177,7 @@ def _in_memory(room: int) -> str | None:
 
 def _rules(interpreter: Interpreter, scratch: Path) -> list[tuple[str, str]]:
     return [
-        *((path, "read") for path in (*_READ, *_MACHINE, *interpreter.folders)),
+        *((path, "read") for path in (*_READ, *_MACHINE, *interpreter.parts)),
         *((path, "device") for path in _DEVICES),
         *((str(scratch / name), "write") for name in _FOLDERS),
     ]

@@ -168,6 +168,7 @@ def spawn(
     own_network: bool = False,
     scratch: Path | None = None,
     loop: str = "worker.py",
+    descriptors: Sequence[int] = (),
 ) -> Launched:
     """Start a worker process. Its parent is the thread that calls, which must live as long: see prctl(2), PDEATHSIG.
 
@@ -182,6 +183,7 @@ def spawn(
         own_network: See `Launched`.
         scratch: See `Launched`.
         loop: File of the worker's loop, beside this one.
+        descriptors: What the command needs besides.
 
     Returns:
         The worker.
@@ -190,21 +192,23 @@ def spawn(
         OSError: The program cannot be started.
     """
     pipes = _Pipes()
-    program = os.memfd_create("worker") if hasattr(os, "memfd_create") else _unlinked_file()
     control = pipes.control[1].fileno()
     settings = {**config, "control": control, "frame": limits.frame, "files": limits.files, "figures": limits.figures}
     settings |= {"figure_bytes": limits.figure_bytes, "cpu": limits.cpu}
     given = {"stages": [[part.name, part.source] for part in (*stages, stage(loop))], "config": settings}
     try:
-        with open(program, "wb", closefd=False) as file:
-            file.write(json.dumps(given).encode())
-        os.lseek(program, 0, os.SEEK_SET)
+        program = open_data(json.dumps(given).encode())
+    except BaseException:
+        pipes.close_own_ends()
+        pipes.close_worker_ends()
+        raise
+    try:
         process = subprocess.Popen(  # noqa: S603 - the tier's own command
             [*prefix, python or sys.executable, "-I", "-B", "-X", "utf8", "-c", _BOOTSTRAP.format(fd=program)],
             stdin=subprocess.DEVNULL,
             stdout=pipes.stdout[1],
             stderr=pipes.stderr[1],
-            pass_fds=(control, program),
+            pass_fds=(control, program, *descriptors),
             env=dict(environment),
             cwd=scratch or "/",
             start_new_session=True,
@@ -227,6 +231,25 @@ def spawn(
         own_network=own_network,
         scratch=scratch,
     )
+
+
+def open_data(data: bytes) -> int:
+    """A file without a name, for a process to read.
+
+    Args:
+        data: What it holds.
+
+    Returns:
+        Its descriptor, at the beginning.
+
+    Raises:
+        OSError: There is no room, or no descriptor.
+    """
+    descriptor = os.memfd_create("data") if hasattr(os, "memfd_create") else _unlinked_file()
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(data)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
 
 
 def _unlinked_file() -> int:
