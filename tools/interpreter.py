@@ -18,6 +18,7 @@ from arriero.tools.sandbox.execution import Execution, FileEntry
 from arriero.tools.sandbox.limits import Limits
 from arriero.tools.sandbox.output import cut_to
 from arriero.tools.sandbox.own_loop import OwnLoop
+from arriero.tools.sandbox.session import READ_MOST
 from arriero.tools.sandbox.unsafe import Unsafe
 from arriero.tools.tool import Tool, describe
 
@@ -201,20 +202,21 @@ class CodeInterpreter:
         """
         return await self._loop.run(_listing, session)
 
-    async def read(self, session: str, path: str) -> bytes:
+    async def read(self, session: str, path: str, *, most: int = READ_MOST) -> bytes:
         """Fetch a file of a session.
 
         Args:
             session: The session's name.
             path: As the listing shows it.
+            most: Most bytes to take into memory, whatever the listing said of its size.
 
         Returns:
             The bytes.
 
         Raises:
-            SandboxError: It cannot be read.
+            SandboxError: It cannot be read, or is larger than `most`.
         """
-        return await self._loop.run(_read, session, path)
+        return await self._loop.run(_read, session, path, most)
 
     async def aclose(self) -> None:
         """Close all sessions and end the thread. A later call starts it again."""
@@ -293,7 +295,7 @@ async def _run(named: "NamedSessions", name: str, code: str, attach: int) -> tup
         for file in execution.files[:_MOST_FILES]:
             if file.size <= attach:
                 with contextlib.suppress(SandboxError):  # gone again, or unreadable: it is listed all the same
-                    data = await session.read(file.path)
+                    data = await session.read(file.path, most=attach)  # its size may be a lie
                     attach -= len(data)
                     media_type = mimetypes.guess_type(file.path)[0] or "application/octet-stream"
                     files.append(Attachment(file.path, media_type, data))
@@ -310,6 +312,6 @@ async def _listing(named: "NamedSessions", name: str) -> tuple[FileEntry, ...]:
         return await session.listing()
 
 
-async def _read(named: "NamedSessions", name: str, path: str) -> bytes:
+async def _read(named: "NamedSessions", name: str, path: str, most: int) -> bytes:
     async with named.use(name) as session:
-        return await session.read(path)
+        return await session.read(path, most=most)

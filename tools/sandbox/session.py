@@ -13,6 +13,8 @@ from arriero.tools.sandbox.limits import Limits
 from arriero.tools.sandbox.reply import read_entries, read_path
 from arriero.tools.sandbox.running import Running
 
+READ_MOST = 32 << 20
+"""Bytes of a file that `SandboxSession.read` takes into memory, unless it is told otherwise."""
 _CHUNK = 1 << 20
 
 
@@ -105,21 +107,52 @@ class SandboxSession:
             answer, _ = await self._exchange({"op": "list", "skip": 0})
             return read_entries(answer.get("files"), self._limits)
 
-    async def read(self, path: str) -> bytes:
+    async def read(self, path: str, *, most: int = READ_MOST) -> bytes:
         """Fetch a file of the workspace.
 
         Args:
             path: As a listing shows it.
+            most: Most bytes to take into memory, whatever a listing said of its size. `pieces` has no such limit.
 
         Returns:
             The bytes.
 
         Raises:
+            SandboxError: There is none, it is no regular file, it is larger than `most`, or the session is closed.
+        """
+        data = bytearray()
+        async with aclosing(self.pieces(path)) as pieces:
+            async for piece in pieces:
+                data += piece
+                if len(data) > most:
+                    raise SandboxError(f"{path!r} is larger than {most} bytes; fetch it in pieces")
+        return bytes(data)
+
+    async def pieces(self, path: str) -> AsyncGenerator[bytes, None]:
+        """Fetch a file of the workspace piece by piece. Other calls of the session wait until it is closed.
+
+        Args:
+            path: As a listing shows it.
+
+        Yields:
+            Its bytes, at most a MiB at a time.
+
+        Raises:
             SandboxError: There is none, it is no regular file, it is larger than the workspace may be, or the session
                 is closed.
         """
+        name = _inside(path)
         async with self._lock:
-            return await self._read(_inside(path))
+            worker = await self._live()
+            self._used = True
+            try:
+                async with aclosing(self._pieces(worker, name)) as pieces:
+                    async for piece in pieces:
+                        yield piece
+            finally:
+                if not worker.alive:
+                    with anyio.CancelScope(shield=True):
+                        await self._drop()
 
     async def restart(self) -> None:
         """Go on with a new worker: no variables, the same files. Links and empty folders are left behind.
@@ -196,17 +229,6 @@ class SandboxSession:
         self._used = True
         try:
             return await worker.exchange(head, body)
-        finally:
-            if not worker.alive:
-                with anyio.CancelScope(shield=True):
-                    await self._drop()
-
-    async def _read(self, path: str) -> bytes:
-        worker = await self._live()
-        self._used = True
-        try:
-            async with aclosing(self._pieces(worker, path)) as pieces:
-                return b"".join([piece async for piece in pieces])
         finally:
             if not worker.alive:
                 with anyio.CancelScope(shield=True):

@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -30,6 +31,7 @@ pytestmark = pytest.mark.anyio
 
 PNG = b"\x89PNG\r\n\x1a\n"
 MIB = 1 << 20
+REAL_PYTHON = os.path.realpath(sys.executable)
 
 
 @asynccontextmanager
@@ -460,6 +462,15 @@ async def test_large_files_travel_in_pieces() -> None:
         assert await session.read("empty") == b""
 
 
+async def test_a_file_is_taken_into_memory_up_to_a_limit_and_in_pieces_beyond() -> None:
+    async with opened() as session:
+        await session.run("open('large', 'wb').write(b'mule' * (1 << 20))")
+        with pytest.raises(SandboxError, match="pieces"):
+            await session.read("large", most=3 * MIB)
+        assert [len(piece) async for piece in session.pieces("large")] == [MIB] * 4
+        assert len(await session.read("large", most=4 * MIB)) == 4 * MIB
+
+
 @pytest.mark.parametrize("path", ["", "/etc/passwd", "../x", "a/../../x", "a\0b", "x" * 2_000])
 async def test_paths_that_lead_elsewhere_are_refused(path: str) -> None:
     async with opened() as session:
@@ -569,6 +580,17 @@ async def test_what_the_machine_tells_in_proc_is_masked_and_nothing_there_can_be
     assert (execution.status, execution.stdout) == ("completed", "")
 
 
+async def test_the_user_has_a_name_and_a_home_and_no_other_users_are_there() -> None:
+    code = (
+        "import getpass, grp, os, pwd\n"
+        "own = pwd.getpwuid(os.getuid())\n"
+        "print(own.pw_name, getpass.getuser(), grp.getgrgid(os.getgid()).gr_name)\n"
+        "print(own.pw_dir == os.path.expanduser('~') == os.path.expanduser('~user'), os.access(own.pw_dir, os.W_OK))\n"
+        "print(len(pwd.getpwall()), len(grp.getgrall()))"
+    )
+    assert (await run(code)).stdout == "user user user\nTrue True\n1 1\n"
+
+
 async def test_the_worker_has_no_rights_left() -> None:
     status = (await run("print(open('/proc/self/status').read())")).stdout
     fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
@@ -593,6 +615,23 @@ async def test_no_tier_means_no_confinement_but_the_same_calls(tmp_path: Path) -
         assert await folder.is_dir()
         await session.aclose()
         assert not await folder.exists()
+
+
+async def test_of_an_interpreters_folders_nothing_else_is_shown(tmp_path: Path) -> None:
+    home, environment = tmp_path / "home", tmp_path / "project"
+    for folder in (home / "bin", environment / "bin", environment / "lib"):
+        folder.mkdir(parents=True)
+    (home / "bin" / "python3").symlink_to(REAL_PYTHON)
+    (environment / "bin" / "python").symlink_to(home / "bin" / "python3")
+    (environment / "pyvenv.cfg").write_text(f"home = {home / 'bin'}\n")
+    for secret in (home / ".netrc", home / "bin" / "tool", environment / ".env", environment / "pip.conf"):
+        secret.write_text("mule")
+    python = str(environment / "bin" / "python")
+    code = f"import os, sys\nprint(sys.prefix)\nfor _, _, names in os.walk({str(tmp_path)!r}): print(sorted(names))"
+    async with Sandbox(Bubblewrap(), warm=0, python=python) as sandbox, await sandbox.open() as session:
+        prefix, *found = (await session.run(code)).stdout.splitlines()
+        assert prefix == str(environment)
+        assert sorted(found) == ["['python']", "['python3']", "['pyvenv.cfg']", *["[]"] * 3]
 
 
 async def test_an_interpreter_that_is_none_is_told() -> None:
