@@ -8,7 +8,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from arriero.tools.errors import ToolDefinitionError
-from arriero.tools.sandbox.errors import SandboxError, SandboxUnavailable
+from arriero.tools.sandbox.errors import SandboxError
 from arriero.tools.sandbox.limits import Limits
 from arriero.tools.sandbox.running import Running
 from arriero.tools.sandbox.session import SandboxSession
@@ -111,7 +111,7 @@ class Sandbox:
     async def _replenish(self) -> None:
         while self._tasks is not None:
             self._needed = anyio.Event()
-            with contextlib.suppress(SandboxUnavailable):  # who opens a session is told
+            with contextlib.suppress(SandboxError, OSError):  # who opens a session is told; those that are open go on
                 while self._tasks is not None and len(self._ready) < self._warm:
                     self._ready.append(await self._start())
             if self._tasks is None:  # left in the meantime

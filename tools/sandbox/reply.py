@@ -49,6 +49,8 @@ async def read_reply(channel: Channel, limits: Limits) -> Reply:
         head, body = await channel.receive()
         if "figure" not in head:
             return _check(head, figures, limits)
+        if not head.keys() <= {"figure", "more"} or isinstance(head["figure"], list | dict):
+            raise ChannelBroken("the worker sent more with a picture than belongs there")
         room, frames = room - len(body), frames + 1
         if room < 0 or len(figures) >= limits.figures or frames > limits.figures + limits.figure_bytes // 4096:
             raise ChannelBroken("the worker sent more pictures than it may")
