@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _MAX_PAGES = 100
 _MAX_ITEMS = 10_000
+_MAX_LIST = 16 << 20  # bytes of all pages
+_MAX_LISTS = 10  # of all new names: a server that invents some each time must not fill the file of the pins
 _SHOWN_NAME = 80
 
 T = TypeVar("T")
@@ -28,6 +30,8 @@ Page = TypeVar("Page", bound="_HasCursor", contravariant=True)
 class _HasCursor(Protocol):
     @property
     def next_cursor(self) -> str | None: ...
+
+    def model_dump_json(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,7 @@ class Catalogue:
         self._reading = anyio.Lock()
         self._stale = True
         self._offers: dict[str, Offer] = {}
+        self._pinned = 0
         self.refused: dict[str, str] = {}
 
     def forget(self) -> None:
@@ -93,6 +98,7 @@ class Catalogue:
     def _take(self, tools: "Sequence[mcp_types.Tool]") -> None:
         offers: dict[str, Offer] = {}
         refused: dict[str, str] = {}
+        taken: set[str] = set()
         for tool in tools:
             shown = clean(tool.name, _SHOWN_NAME)
             if tool.name in offers:
@@ -101,11 +107,17 @@ class Catalogue:
                 refused[shown] = f"more than {self._max_tools} tools"
             else:
                 try:
-                    offers[tool.name] = self._offer(tool, {offer.name for offer in offers.values()})
+                    offers[tool.name] = self._offer(tool, taken)
+                    taken.add(offers[tool.name].name)
                 except ToolDefinitionError as error:
                     refused[shown] = str(error)
-        self._offers, self.refused = offers, refused
         new = {name: offer for name, offer in offers.items() if self._pins.get(self._server, name) is None}
+        most = _MAX_LISTS * self._max_tools
+        for name in list(new)[most - self._pinned :]:
+            refused[clean(name, _SHOWN_NAME)] = f"more than {most} names were declared, one after another"
+            del new[name], offers[name]
+        self._pinned += len(new)
+        self._offers, self.refused = offers, refused
         if new:
             self._pins.put(self._server, {name: offer.declaration.digest for name, offer in new.items()})
         changed = sum(not self.is_pinned(offer) for offer in offers.values())
@@ -175,13 +187,17 @@ async def all_pages(fetch: Callable[..., Awaitable[Page]], items: Callable[[Page
         The items, in order.
 
     Raises:
-        ToolError: The list does not end.
+        ToolError: The list does not end, or is too long.
     """
     found: list[T] = []
     cursor: str | None = None
     seen: set[str] = set()
+    size = 0
     while len(seen) < _MAX_PAGES and len(found) <= _MAX_ITEMS:
         page = await fetch(cursor=cursor)
+        size += len(page.model_dump_json())
+        if size > _MAX_LIST:
+            raise ToolError(f"the server's list is longer than {_MAX_LIST} bytes")
         found += items(page)
         cursor = page.next_cursor
         if cursor is None:

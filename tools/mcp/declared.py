@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import mcp_types
 
 _MAX_NAME = 64  # Llama's rule for the name of a function
+_MAX_SERVER_NAME = 256  # the protocol advises 128
 _MAX_DESCRIPTION = 2_000
 _MAX_SCHEMA = 64_000
 _MAX_DEPTH = 40
@@ -50,9 +51,11 @@ def read_declaration(tool: "mcp_types.Tool") -> Declaration:
     """A declaration from what `tools/list` gave.
 
     Raises:
-        ToolDefinitionError: Its schema is too large, too deep or not one for an object, or has invisible characters
-            where they cannot be taken out.
+        ToolDefinitionError: Its name is too long; its schema is too large, too deep or not one for an object, or has
+            invisible characters where they cannot be taken out.
     """
+    if len(tool.name) > _MAX_SERVER_NAME:
+        raise ToolDefinitionError(f"{clean(tool.name, 80)!r}: its name is longer than {_MAX_SERVER_NAME} characters")
     for schema in filter(None, (tool.input_schema, tool.output_schema)):
         _refuse_hostile(schema, tool.name)
     if tool.input_schema.get("type", "object") != "object":
@@ -145,19 +148,24 @@ def _digest(tool: "mcp_types.Tool") -> str:
 def _refuse_hostile(schema: Mapping[str, Any], tool: str) -> None:
     """Bound a schema, and refuse invisible characters in its names and values, which cannot be changed."""
     name = clean(tool, 80)
+    size = 0  # at least so many characters; looked at first, as the rest takes time in proportion
     waiting: list[tuple[Any, int]] = [(schema, 0)]
     while waiting:
         value, depth = waiting.pop()
+        size += len(value) if isinstance(value, str | dict | list) else 1
+        if size > _MAX_SCHEMA:
+            break
         if depth > _MAX_DEPTH:
             raise ToolDefinitionError(f"{name!r}: its schema is nested deeper than {_MAX_DEPTH} levels")
         if isinstance(value, dict):
             waiting += [(key, depth + 1) for key in value]
+            size += sum(len(inner) for key, inner in value.items() if _is_prose(key, inner))
             waiting += [(inner, depth + 1) for key, inner in value.items() if not _is_prose(key, inner)]
         elif isinstance(value, list):
             waiting += [(inner, depth + 1) for inner in value]
         elif isinstance(value, str) and clean(value, len(value) + 1) != value:
             raise ToolDefinitionError(f"{name!r}: its schema has invisible characters in a name or a value")
-    if len(json.dumps(schema)) > _MAX_SCHEMA:
+    if size > _MAX_SCHEMA or len(json.dumps(schema)) > _MAX_SCHEMA:
         raise ToolDefinitionError(f"{name!r}: its schema is longer than {_MAX_SCHEMA} characters")
 
 

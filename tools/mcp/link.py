@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import anyio
 import httpx2
 
 from arriero.tools.mcp.fault import Interrupted, NotSent, SessionGone, explain, is_closed
+from arriero.tools.mcp.routes import is_loopback
 from arriero.tools.web.connection import GuardedTransport
 from arriero.tools.web.policy import BlockedAddress, NetworkPolicy
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 _SESSION = "mcp-session-id"
 _FAULT = -32099  # JSON-RPC 2.0: -32000 to -32099 are for the implementation
+_STREAM_EVERY = 0.1  # seconds
+_STREAMS_AT_ONCE = 20
 _NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, BlockedAddress)
 
 
@@ -30,15 +34,23 @@ class Link(GuardedTransport):
     Args:
         network: What may be reached.
         max_message: Most bytes of one message.
+        encrypted: Only https, but for this machine: what follows from an encrypted server, the steps of its
+            authorization for instance, must not go over the network in the clear.
     """
 
-    def __init__(self, network: NetworkPolicy, *, max_message: int) -> None:
+    def __init__(self, network: NetworkPolicy, *, max_message: int, encrypted: bool) -> None:
         super().__init__(network, max_connections=100)
         self._max_message = max_message
+        self._encrypted = encrypted
         self._mark = secrets.token_hex(16)
+        self._booked = 0.0
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request; always gives a response."""
+        if self._encrypted and request.url.scheme != "https" and not is_loopback(request.url.host):
+            return self._fault(request, 503, "unsent", f"{request.url.host}: tokens would go there in the clear")
+        if request.method == "GET":
+            await self._pace()
         try:
             response = await super().handle_async_request(request)
             return await self._checked(request, response)
@@ -46,6 +58,12 @@ class Link(GuardedTransport):
             return self._fault(request, 503, "unsent", explain(error))
         except httpx2.TransportError as error:
             return self._fault(request, 502, "interrupted", explain(error))
+
+    async def _pace(self) -> None:
+        """Open streams at a bounded rate: the SDK opens one that ended anew, as soon as the server wants it to."""
+        now = anyio.current_time()
+        self._booked = max(self._booked, now) + _STREAM_EVERY
+        await anyio.sleep(max(0.0, self._booked - now - _STREAMS_AT_ONCE * _STREAM_EVERY))
 
     async def _checked(self, request: httpx2.Request, response: httpx2.Response) -> httpx2.Response:
         encoding = response.headers.get("content-encoding", "identity")

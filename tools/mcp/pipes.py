@@ -6,6 +6,7 @@ itself ended well. Messages are lines of JSON in UTF-8:
 https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#stdio
 """
 
+import json
 import os
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -137,11 +138,22 @@ async def _deliver(line: bytearray, received: "MemoryObjectSendStream[Any]", chi
     try:
         message = mcp_types.jsonrpc_message_adapter.validate_json(bytes(line), by_name=False)
     except ValueError:
-        child.stray += len(line) + 1
-        if child.stray > _MAX_STRAY:
-            child.problem = f"it wrote more than {_MAX_STRAY} bytes to its standard output that are no MCP messages"
-        return
+        try:
+            message = mcp_types.jsonrpc_message_adapter.validate_json(_mended(line), by_name=False)
+        except (ValueError, RecursionError):
+            child.stray += len(line) + 1
+            if child.stray > _MAX_STRAY:
+                child.problem = f"it wrote more than {_MAX_STRAY} bytes to its standard output that are no MCP messages"
+            return
     await received.send(SessionMessage(message))
+
+
+def _mended(line: bytearray) -> bytes:
+    """A message without halves of characters: programs write them, and no strict reader takes them.
+
+    The call that it answers would wait until its deadline.
+    """
+    return json.dumps(json.loads(line.decode("utf-8", "replace")), ensure_ascii=False).encode("utf-8", "replace")
 
 
 async def _write(

@@ -54,7 +54,8 @@ class McpPolicy:
             idempotent) is believed. Otherwise every call needs approval and none is repeated.
         timeout: Seconds for one request.
         start_timeout: Seconds until it must have answered the handshake.
-        max_message: Most bytes of one message.
+        max_message: Most bytes of one message. Reading one of 4 MiB that is made to be slow takes 2 s, in which
+            nothing else runs.
         max_tools: Most tools to take.
         legacy: Use the handshake of 2025 at once. Else the newer protocol is offered first, which costs 10 s with a
             server that does not answer what it does not know.
@@ -69,7 +70,7 @@ class McpPolicy:
     trusted: bool = False
     timeout: float = 60.0
     start_timeout: float = 30.0
-    max_message: int = 16 << 20
+    max_message: int = 4 << 20
     max_tools: int = 256
     legacy: bool = False
     reconnects: int = 3

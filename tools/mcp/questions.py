@@ -1,6 +1,7 @@
 """What a server asks of its client: refused unless the policy names who answers for the user and for the model."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from arriero.tools.mcp.declared import clean
 from arriero.tools.mcp.policy import Elicitation, McpPolicy, Sampling
@@ -12,15 +13,19 @@ if TYPE_CHECKING:
 
 _MAX_QUESTION = 4_000
 _MAX_SAMPLED = 100_000
+_AT_ONCE = 8
+
+Asked = TypeVar("Asked")
+Given = TypeVar("Given")
 
 
 def elicitation_callback(server: str, policy: McpPolicy) -> "ElicitationFnT | None":
     """What answers a server's questions to the user; None tells the server that nobody does."""
     import mcp_types
 
-    ask = policy.elicit
-    if ask is None:
+    if policy.elicit is None:
         return None
+    ask = _some_at_once(policy.elicit)
 
     async def answer(
         context: "ClientRequestContext", params: "mcp_types.ElicitRequestParams"
@@ -45,9 +50,9 @@ def sampling_callback(server: str, policy: McpPolicy) -> "SamplingFnT | None":
     """What gives a server text from a model; None tells the server that nobody does."""
     import mcp_types
 
-    sample = policy.sample
-    if sample is None:
+    if policy.sample is None:
         return None
+    sample = _some_at_once(policy.sample)
 
     async def answer(
         context: "ClientRequestContext", params: "mcp_types.CreateMessageRequestParams"
@@ -61,6 +66,23 @@ def sampling_callback(server: str, policy: McpPolicy) -> "SamplingFnT | None":
             return mcp_types.ErrorData(code=-1, message="the user declined")  # the specification's code for it
         content = mcp_types.TextContent(type="text", text=text)
         return mcp_types.CreateMessageResult(role="assistant", content=content, model="unnamed", stop_reason="endTurn")
+
+    return answer
+
+
+def _some_at_once(ask: Callable[[Asked], Awaitable[Given | None]]) -> Callable[[Asked], Awaitable[Given | None]]:
+    """Declines for a user, or a model that costs money, what a server asks while enough is being answered."""
+    asked = 0
+
+    async def answer(question: Asked) -> Given | None:
+        nonlocal asked
+        if asked == _AT_ONCE:
+            return None
+        asked += 1
+        try:
+            return await ask(question)
+        finally:
+            asked -= 1
 
     return answer
 

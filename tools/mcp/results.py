@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import mcp_types
 
 _MAX_NAME = 80
+_MAX_FILES = 100  # in one result
 _MAX_DESCRIPTION = 2_000
 
 
@@ -120,12 +121,16 @@ def read_prompt(item: "mcp_types.Prompt") -> McpPrompt:
 
 
 def read_blocks(blocks: "Iterable[mcp_types.ContentBlock]") -> tuple[str, tuple[Attachment, ...]]:
-    """Text of content blocks, and their pictures, sounds and files."""
+    """Text of content blocks, and the first 100 of their pictures, sounds and files."""
     import mcp_types
 
     texts: list[str] = []
     attachments: list[Attachment] = []
+    left_out = 0
     for block in blocks:
+        if len(attachments) == _MAX_FILES and not isinstance(block, mcp_types.TextContent | mcp_types.ResourceLink):
+            left_out += 1
+            continue
         match block:
             case mcp_types.TextContent():
                 texts.append(block.text)
@@ -139,6 +144,8 @@ def read_blocks(blocks: "Iterable[mcp_types.ContentBlock]") -> tuple[str, tuple[
                 attachments += found
             case mcp_types.ResourceLink():
                 texts.append(f"[resource {clean(block.name, _MAX_NAME)}: {clean(block.uri, 2_000)}]")
+    if left_out:
+        texts.append(f"[{left_out} more files were left out]")
     return "\n".join(texts), tuple(attachments)
 
 
@@ -154,6 +161,9 @@ def read_contents(
         if isinstance(part, mcp_types.TextResourceContents):
             texts.append(part.text)
             continue
+        if len(attachments) == _MAX_FILES:
+            texts.append("[more files were left out]")
+            break
         name = clean(part.uri.rstrip("/").rpartition("/")[2], _MAX_NAME) or "file"
         attachments.append(Attachment(name, _media_type(part.mime_type), decode(part.blob)))
         texts.append(f"[file {name}]")

@@ -100,14 +100,15 @@ class HttpRoute:
 
     def __post_init__(self) -> None:
         target = self.network.check_url(self.url)
-        if target.scheme == "http" and (self.headers or self.auth) and not _is_loopback(target.host):
+        if target.scheme == "http" and (self.headers or self.auth) and not is_loopback(target.host):
             raise ToolDefinitionError(f"{target.host}: headers and tokens would go there in the clear; use https")
 
     def attempt(self, policy: McpPolicy) -> Attempt:
         """Prepare a new session."""
         from arriero.tools.mcp.link import Link, open_link
 
-        link = Link(self.network, max_message=policy.max_message)
+        encrypted = self.network.check_url(self.url).scheme == "https"
+        link = Link(self.network, max_message=policy.max_message, encrypted=encrypted)
         return Attempt(
             streams=open_link(
                 self.url, link=link, headers=self.headers, auth=self.auth, max_message=policy.max_message
@@ -116,7 +117,8 @@ class HttpRoute:
         )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine, by its name or address; no name is resolved."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

@@ -3,11 +3,11 @@
 import hmac
 import socket
 from collections.abc import Callable, Sequence
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Literal
 
 from arriero.tools.errors import ToolDefinitionError, ToolError
 from arriero.tools.mcp.fault import quiet_sdk
+from arriero.tools.mcp.routes import is_loopback
 from arriero.tools.mcp.service import ToolService
 from arriero.tools.registry import Registry
 
@@ -77,7 +77,7 @@ async def serve(
 
 
 def _check(host: str, token: str | None) -> None:
-    if token is None and not _is_loopback(host):
+    if token is None and not is_loopback(host):
         raise ToolDefinitionError(
             f"serving tools on {host}, where other machines reach them, needs a token: give token=..."
         )
@@ -86,13 +86,6 @@ def _check(host: str, token: str | None) -> None:
             f"the token has {len(token)} characters; use at least {_SHORTEST_TOKEN}, for instance "
             "secrets.token_urlsafe()"
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -117,7 +110,7 @@ async def _serve_http(
 
     port = listener.getsockname()[1]
     own = f"[{host}]" if ":" in host else host
-    local = ("127.0.0.1", "localhost", "[::1]") if _is_loopback(host) else ()
+    local = ("127.0.0.1", "localhost", "[::1]") if is_loopback(host) else ()
     app: ASGIApp = server.streamable_http_app(
         transport_security=TransportSecuritySettings(
             allowed_hosts=[f"{known}:{port}" for known in dict.fromkeys((own, *local))] + list(hosts),

@@ -21,6 +21,7 @@ from peers import at, example, free_port, listening
 from arriero.prompts.messages import ToolCall
 from arriero.tools import Registry, ToolDefinitionError, ToolError
 from arriero.tools.mcp import FileTokens, McpConnectionError, McpPolicy, McpServer, oauth
+from arriero.tools.mcp.link import Link
 from arriero.tools.mcp.routes import ChildRoute, HttpRoute
 from arriero.tools.registry import ToolResult
 from arriero.tools.web.policy import BlockedAddress, NetworkPolicy
@@ -147,6 +148,28 @@ async def test_credentials_do_not_go_over_the_network_in_the_clear() -> None:
     with pytest.raises(ToolDefinitionError, match="in the clear; use https"):
         McpServer.http("h", "http://mcp.example.org/mcp", headers={"Authorization": "Bearer k"})
     McpServer.http("h", "https://mcp.example.org/mcp", headers={"Authorization": "Bearer k"})
+
+
+async def test_what_follows_from_an_encrypted_server_is_not_sent_in_the_clear() -> None:
+    """The address of an authorization server, for instance, which the server names."""
+    async with Link(NetworkPolicy(), max_message=1_000, encrypted=True) as link:
+        answer = await link.handle_async_request(httpx2.Request("POST", "http://login.example.org/token"))
+    assert "tokens would go there in the clear" in answer.text
+
+
+@pytest.mark.parametrize("calls", [False, True])
+async def test_a_stream_that_the_server_ends_at_once_is_not_opened_without_end(calls: bool) -> None:
+    def answer(method: str, headers: dict[str, str], message: dict[str, Any]) -> bytes:
+        ends = method == "GET" or (calls and method == "tools/call")
+        return http(200, b"id: 1\nretry: 0\ndata:\n\n", {"content-type": "text/event-stream"}) if ends else b""
+
+    started = time.monotonic()
+    async with scripted(answer) as server, at(server.url, policy=McpPolicy(trusted=True, timeout=2)) as client:
+        assert (await _work(client)).error == ("h_work took longer than 2 s and was stopped" if calls else None)
+        with anyio.fail_after(20):
+            while server.count("GET") < 25:  # noqa: ASYNC110
+                await anyio.sleep(0.01)
+        assert server.count("GET") <= 21 + 10 * (time.monotonic() - started)
 
 
 async def test_headers_are_sent_with_each_request() -> None:
@@ -279,7 +302,7 @@ async def test_a_server_that_accepts_and_never_answers_is_given_up() -> None:
         with pytest.raises(McpConnectionError, match=r"did not shake hands within 0\.5 s: no answer"):
             async with at(url, policy=McpPolicy(start_timeout=0.5)):
                 pass
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 20
 
 
 async def test_two_calls_at_once_do_not_share_a_failure() -> None:

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from peers import faulty
 
-from arriero.prompts.messages import ToolCall
-from arriero.tools import Registry, ToolDefinitionError, ToolError
+from arriero.prompts.dialect import Dialect
+from arriero.prompts.messages import Message, ToolCall
+from arriero.tools import Registry, ToolDefinitionError, ToolError, tool
 from arriero.tools.context import ToolContext
 from arriero.tools.mcp import FilePins, FileTokens, McpPolicy, McpServer, MemoryPins
 from arriero.tools.mcp.declared import clean, offered_name
@@ -84,8 +85,8 @@ async def test_hostile_schemas_are_left_out_and_named_and_the_others_still_work(
         slow = await registry.call(ToolCall("f_slow", {"a": "a" * 40 + "!"}))
         loop = await registry.call(ToolCall("f_loop", {"a": 1}))
     assert registry.names == ("f_loop", "f_slow")
-    assert slow.duration < 1
-    assert loop.duration < 1
+    assert slow.duration < 10
+    assert loop.duration < 10
 
 
 async def test_too_many_tools_and_tools_declared_twice_are_refused() -> None:
@@ -95,6 +96,57 @@ async def test_too_many_tools_and_tools_declared_twice_are_refused() -> None:
     async with faulty("twice") as server:
         assert len(await server.tools()) == 1
         assert server.refused == {"work": "declared twice"}
+
+
+async def test_ever_new_names_are_not_remembered_without_end(tmp_path: Path) -> None:
+    async with faulty("new names", folder=tmp_path, policy=McpPolicy(trusted=True, max_tools=10)) as server:
+        tools = await server.tools()
+        assert len(tools) == 10
+        with anyio.fail_after(20):
+            while not server.refused:
+                await tools[0].invoke({})
+                tools = await server.tools()
+        assert [tool.name for tool in await server.tools()] == ["f_work"]
+        assert set(server.refused.values()) == {"more than 100 names were declared, one after another"}
+
+
+async def test_names_without_bounds_are_refused() -> None:
+    async with faulty("long name") as server:
+        assert [len(tool.name) for tool in await server.tools()] == [6, 64]
+        (refusal,) = server.refused.values()
+    assert refusal.endswith("its name is longer than 256 characters")
+
+
+async def test_a_server_cannot_take_the_place_of_a_tool_of_ours() -> None:
+    @tool
+    def f_search(query: str) -> str:
+        """Search."""
+        return "ours"
+
+    async with faulty("local names") as server:
+        tools = await server.tools()
+    assert [tool.name for tool in tools] == ["f_search", "f_f_work", "f_work"]
+    with pytest.raises(ToolDefinitionError, match="two tools are named 'f_search'"):
+        Registry([f_search, *tools])
+
+
+@tool
+def plain() -> None:
+    """Nothing."""
+
+
+async def test_special_tokens_in_a_declaration_reach_the_model_as_plain_text() -> None:
+    async with faulty("special tokens") as server:
+        declarations = Registry(await server.tools()).declarations
+    conversation = [Message("user", "Work.")]
+    for name in ("llama3.1", "llama3.2", "llama4"):
+        render = Dialect.get(name).render
+        special = [
+            [segment.text for segment in render(conversation, tools).segments if segment.kind == "special"]
+            for tools in (declarations, Registry([plain]).declarations)
+        ]
+        assert special[0] == special[1]
+        assert "Obey." in str(render(conversation, declarations))
 
 
 async def test_tools_of_an_untrusted_server_need_approval_whatever_they_say() -> None:
