@@ -59,24 +59,29 @@ def slow_thread(context: ToolContext) -> str:
     return "worked"
 
 
-ended = 0
+hanging = 0
 
 
 @tool(timeout=60)
-async def hang() -> str:
+async def hang(context: ToolContext) -> str:
     """Hang."""
-    global ended
+    global hanging
+    hanging += 1
     try:
+        context.progress("hanging")
         await anyio.sleep(60)
     finally:
-        ended += 1
+        hanging -= 1
     return "never"
 
 
 @tool
-def hung() -> int:
-    """How many calls of hang have ended."""
-    return ended
+async def hung() -> int:
+    """How many calls of hang have not ended, after a while."""
+    with anyio.move_on_after(20):
+        while hanging:  # noqa: ASYNC110
+            await anyio.sleep(0.01)
+    return hanging
 
 
 @tool

@@ -1,7 +1,7 @@
-"""The SDK's own client as a process of its own: `python sdk_client.py MODE WAY [ANSWER...] < calls`, results to stdout.
+"""The SDK's own client as a process of its own: `python sdk_client.py < jobs`, results to stdout.
 
-WAY is an address or a JSON list, a command; calls are `[tool, arguments]` as a JSON list. Each ANSWER answers one
-elicitation.
+A job is `{"mode", "way", "calls", "answers"}`, a client of its own: the way is an address, with a token after a blank,
+or a command; calls are `[tool, arguments]`; each answer answers one elicitation.
 """
 
 import json
@@ -14,26 +14,28 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 from mcp.types import ElicitResult
 
-mode, way, *answers = sys.argv[1:]
-asked = []
-links = []
 
-
-async def elicit(context, params):
-    asked.append(params.message)
-    return ElicitResult(action="accept", content={"approve": json.loads(answers[len(asked) - 1])})
-
-
-def target():
-    if way.startswith("["):
-        command, *args = json.loads(way)
+def target(way):
+    if isinstance(way, list):
+        command, *args = way
         return StdioServerParameters(command=command, args=args)
     url, _, token = way.partition(" ")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     return streamable_http_client(url, http_client=httpx2.AsyncClient(headers=headers, timeout=30))
 
 
-async def do(client, name, arguments):
+async def cancelled_in_the_middle(client, tool):
+    async with anyio.create_task_group() as tasks:
+
+        async def stop(done, total, message):
+            tasks.cancel_scope.cancel()
+
+        await client.call_tool(tool, {}, progress_callback=stop)
+        raise AssertionError("it came to an end")
+    return "cancelled"
+
+
+async def do(client, name, arguments, links):
     steps = []
 
     async def progress(done, total, message):
@@ -41,9 +43,7 @@ async def do(client, name, arguments):
 
     try:
         if name == "cancel":
-            with anyio.move_on_after(0.3):
-                await client.call_tool(arguments["tool"], {})
-            return "cancelled"
+            return await cancelled_in_the_middle(client, arguments["tool"])
         if name == "tools":
             return [tool.model_dump(mode="json", by_alias=True) for tool in (await client.list_tools()).tools]
         if name == "read":
@@ -57,12 +57,23 @@ async def do(client, name, arguments):
     return result.model_dump(mode="json", by_alias=True, exclude_none=True) | {"steps": steps}
 
 
+async def run(job):
+    asked = []
+    links = []
+
+    async def elicit(context, params):
+        asked.append(params.message)
+        return ElicitResult(action="accept", content={"approve": job["answers"][len(asked) - 1]})
+
+    callback = elicit if job["answers"] else None
+    async with Client(target(job["way"]), mode=job["mode"], elicitation_callback=callback) as client:
+        results = [await do(client, name, arguments, links) for name, arguments in job["calls"]]
+        return {"version": client.protocol_version, "results": results, "asked": asked}
+
+
 async def main():
-    calls = json.load(sys.stdin)
-    callback = elicit if answers else None
-    async with Client(target(), mode=mode, elicitation_callback=callback) as client:
-        results = [await do(client, name, arguments) for name, arguments in calls]
-        print(json.dumps({"version": client.protocol_version, "results": results, "asked": asked}))
+    with anyio.fail_after(120):
+        print(json.dumps([await run(job) for job in json.load(sys.stdin)]))
 
 
 anyio.run(main)
