@@ -18,7 +18,7 @@ from arriero.tools.search.regions import Region
 from arriero.tools.search.request import CAPTCHA, MOST_BYTES
 
 if TYPE_CHECKING:
-    from ddgs import DDGS
+    from ddgs.ddgs import DDGS
 
 _LONGEST_WAIT = 30.0
 # the first region of each country in DuckDuckGo's list; elsewhere English
@@ -77,7 +77,7 @@ class DuckDuckGo:
 
     def _search(self, query: Query, limit: int) -> list[Hit]:
         try:
-            from ddgs import DDGS
+            from ddgs.ddgs import DDGS  # the name in `ddgs` is a stand-in until it is first used, and has no subclasses
             from ddgs.engines import ENGINES
             from ddgs.exceptions import DDGSException
         except ImportError as error:

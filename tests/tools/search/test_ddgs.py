@@ -4,6 +4,7 @@ import gzip
 import json
 import socket
 import ssl
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -272,6 +273,30 @@ async def test_an_engine_that_answers_in_json_is_read_in_its_language(
         await WebSearch([engines]).search("mules", region="de")
 
 
+FIRST_SEARCH = """
+import logging, sys, anyio
+from arriero.tools.search import DuckDuckGo, SearchError, WebSearch
+logging.basicConfig(level=logging.DEBUG)
+search = WebSearch([DuckDuckGo(proxy=sys.argv[1])], retries=0)
+try:
+    anyio.run(search.search, "unheard-of mules")
+except SearchError as error:
+    print(error.reason)
+"""
+
+
+def test_the_first_search_of_a_process_is_watched_and_no_query_is_logged() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        nobody = f"http://user:canary-7f3a@127.0.0.1:{listener.getsockname()[1]}"
+    done = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-c", FIRST_SEARCH, nobody], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "unreachable\n"
+    assert "Error in engine" in done.stderr
+    assert "unheard" not in done.stderr
+    assert "canary" not in done.stderr
+
+
 async def test_an_engine_that_does_not_exist_is_named_with_those_that_do() -> None:
     with pytest.raises(SearchError, match=r"^ddgs: there is no engine altavista; there are .*duckduckgo"):
         await WebSearch([DuckDuckGo(("altavista",))]).search("mules")
@@ -283,6 +308,6 @@ def test_missing_certificates_are_named(tmp_path: Path) -> None:
 
 
 async def test_without_the_extra_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ddgs", None)
+    monkeypatch.setitem(sys.modules, "ddgs.ddgs", None)
     with pytest.raises(ToolError, match=r"pip install 'arriero\[search\]'"):
         await web_search().invoke({"query": "mule"})
