@@ -288,7 +288,7 @@ except SearchError as error:
 def test_the_first_search_of_a_process_is_watched_and_no_query_is_logged() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         nobody = f"http://user:canary-7f3a@127.0.0.1:{listener.getsockname()[1]}"
-    done = subprocess.run(  # noqa: S603 - our own interpreter
+    done = subprocess.run(
         [sys.executable, "-c", FIRST_SEARCH, nobody], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout == "unreachable\n"
