@@ -1,8 +1,9 @@
 """What a tool knows about the call it serves, and how it speaks back while it runs."""
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from dataclasses import dataclass, field
+from typing import Any
 
 from arriero.tools.errors import ToolError
 
@@ -94,18 +95,47 @@ class ToolContext:
         """
         self.report(Progress(message, done, total))
 
-    async def approve(self, question: str) -> bool:
+    def approve(self, question: str) -> Coroutine[Any, Any, bool]:
         """Ask a person whether to go on. Waiting for the answer does not count towards the tool's timeout.
+
+        Only an async tool can ask, for the answer must be awaited.
 
         Args:
             question: What to ask.
 
         Returns:
-            Whether they agreed.
+            Whether they agreed, when it is awaited. What was not awaited is no answer, neither yes nor no.
 
         Raises:
-            ToolError: Nobody can answer.
+            ToolError: Nobody can answer, or the answer was not awaited.
         """
         if self.ask is None:
             raise ToolError("this needs the approval of a person, and nobody can be asked here")
-        return await self.ask(question)
+        return _Answer(_asked(self.ask, question))
+
+
+class _Answer(Coroutine[Any, Any, bool]):
+    """What a person will say. Any other coroutine is true, and a tool that forgot to await it would go on."""
+
+    def __init__(self, asking: Coroutine[Any, Any, bool]) -> None:
+        self._asking = asking
+
+    def __await__(self) -> Generator[Any, Any, bool]:
+        return self._asking.__await__()
+
+    def send(self, value: Any) -> Any:
+        return self._asking.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        return self._asking.throw(*error)
+
+    def close(self) -> None:
+        self._asking.close()
+
+    def __bool__(self) -> bool:
+        self.close()
+        raise ToolError("nobody was asked: an async tool must write `await context.approve(...)`")
+
+
+async def _asked(ask: Callable[[str], Awaitable[bool]], question: str) -> bool:
+    return await ask(question)

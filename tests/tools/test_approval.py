@@ -71,6 +71,26 @@ async def test_an_answer_that_somebody_cancels_is_no_consent_and_cancels_no_call
     assert [event.reason for event in heard.of(ToolCallDenied)] == ["asking failed"]
 
 
+@pytest.mark.parametrize("form", ["sync", "async"])
+async def test_a_question_that_is_not_awaited_is_no_consent(form: str) -> None:
+    async def approve(*_: object) -> bool:
+        return True
+
+    def sell(context: ToolContext) -> str:
+        """Sell."""
+        return "sold" if context.approve("Sell?") else "kept"
+
+    async def sell_async(context: ToolContext) -> str:
+        """Sell."""
+        return sell(context)
+
+    selling = tool(name="sell")(sell if form == "sync" else sell_async)
+    async with offered(selling, approve=approve) as (registry, heard):
+        result = await registry.call(ToolCall("sell", {}))
+    assert "must write `await context.approve(...)`" in str(result.error)
+    assert not heard.of(ToolCallApproved)
+
+
 async def test_nobody_is_asked_about_arguments_that_do_not_fit() -> None:
     async def approve(call: ToolCall, asked_of: Tool, context: ToolContext) -> bool:
         raise AssertionError("asked")
