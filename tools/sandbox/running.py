@@ -87,6 +87,7 @@ class Running:
             if ready != {"ready": True}:
                 raise ChannelBroken("the worker's first message is another than that it is ready")
             running._inside = True
+            running._goes_first()
             if running._inner is None:
                 running._hold_inner()
             for kept in running._outputs:
@@ -144,6 +145,12 @@ class Running:
         if self.launched.depth and len(tree) > 1:
             with contextlib.suppress(OSError, AttributeError):  # an old kernel, or another system
                 self._inner = os.pidfd_open(tree[1])
+
+    def _goes_first(self) -> None:
+        """When the machine runs out of memory, the kernel is to end this before the server (proc(5), oom_score_adj)."""
+        for process in process_tree(self.launched.pid)[1:] or [self.launched.pid]:
+            with contextlib.suppress(OSError), open(f"/proc/{process}/oom_score_adj", "w") as file:
+                file.write("1000")
 
     async def execute(self, code: str, wall: float) -> Execution:
         """Run code. Afterwards the worker may not be `alive`, and is then to be ended.

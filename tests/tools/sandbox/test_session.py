@@ -591,6 +591,18 @@ async def test_the_user_has_a_name_and_a_home_and_no_other_users_are_there() -> 
     assert (await run(code)).stdout == "user user user\nTrue True\n1 1\n"
 
 
+async def test_when_the_machine_runs_out_of_memory_the_code_goes_first() -> None:
+    code = (
+        "import subprocess\n"
+        "own = open('/proc/self/oom_score_adj').read().strip()\n"
+        "print(own, subprocess.run(['cat', '/proc/self/oom_score_adj'], capture_output=True, text=True).stdout)\n"
+        "open('/proc/self/oom_score_adj', 'w').write('0')"
+    )
+    execution = await run(code)
+    assert execution.stdout == "1000 1000\n\n"
+    assert execution.status == "failed"
+
+
 async def test_the_worker_has_no_rights_left() -> None:
     status = (await run("print(open('/proc/self/status').read())")).stdout
     fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
