@@ -248,7 +248,6 @@ def _view(limits: Limits, interpreter: Interpreter, files: Mapping[str, int]) ->
         arguments += ["--ro-bind", "/dev/null", f"/proc/{name}"]
     arguments += ["--remount-ro", "/proc", "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", WORKSPACE]
     environment = {**ENVIRONMENT, "HOME": "/tmp", "TMPDIR": "/tmp", "MPLCONFIGDIR": "/tmp/.matplotlib"}  # noqa: S108
-    environment |= {"USER": "user", "LOGNAME": "user"}  # what libraries ask for before they look into /etc/passwd
     for name, value in environment.items():
         arguments += ["--setenv", name, value]
     return arguments

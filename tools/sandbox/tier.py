@@ -30,6 +30,8 @@ _BOOTSTRAP = (
 ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
     "LANG": "C.UTF-8",
+    "USER": "user",  # what libraries ask for before they look into /etc/passwd
+    "LOGNAME": "user",
     "MPLBACKEND": "Agg",
     # each thread of a numeric library takes address space and counts as a task
     "OMP_NUM_THREADS": "1",
