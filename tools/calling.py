@@ -212,7 +212,8 @@ class Calling:
         self._attempt = Attempt(work, timeout, self._leave)
         outcome = await self._attempt.outcome()
         if outcome is not None:
-            return outcome
+            output, error = outcome
+            return output, _alone(error)
         return None, ToolTimeout(f"{self._name} took longer than {timeout:g} s and {self._given_up()}")
 
     def _given_up(self) -> str:
@@ -352,6 +353,13 @@ def _note(attachment: Attachment, kept: Artifact | None) -> str:
     where = f"artifact {kept.id}" if kept else "which could not be kept"
     name = shorten(strict(attachment.name), _SHOWN_NAME)
     return f"file {name} ({attachment.media_type}, {len(attachment.data)} bytes), {where}"
+
+
+def _alone(error: BaseException | None) -> BaseException | None:
+    """What is alone in its group: what one task of a tool's task group raised is what the tool raised."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 def _told(error: BaseException) -> str:

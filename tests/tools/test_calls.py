@@ -22,6 +22,7 @@ from arriero.tools import (
     ToolCallProgressed,
     ToolCallStarted,
     ToolContext,
+    ToolError,
     ToolEvent,
     ToolResult,
     tool,
@@ -34,7 +35,8 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.parametrize(
-    "error", [SystemExit(3), GeneratorExit(), asyncio.CancelledError("mine"), BaseExceptionGroup("all", [SystemExit()])]
+    "error",
+    [SystemExit(3), GeneratorExit(), asyncio.CancelledError("mine"), BaseExceptionGroup("all", [SystemExit()] * 2)],
 )
 @pytest.mark.parametrize("form", ["sync", "async"])
 async def test_nothing_that_a_tool_raises_leaves_the_registry(error: BaseException, form: str) -> None:
@@ -54,6 +56,25 @@ async def test_nothing_that_a_tool_raises_leaves_the_registry(error: BaseExcepti
     assert str(failed.error).startswith(type(error).__name__)
     assert fine.content == "4"
     assert {event.outcome for event in heard.of(ToolCallFinished)} == {"failed", "completed"}
+
+
+@pytest.mark.parametrize(
+    ("error", "told"), [(ToolError("no mule is free"), "no mule is free"), (OSError("reset"), "OSError: reset")]
+)
+async def test_what_a_task_of_a_tool_raises_is_told_without_its_group(error: Exception, told: str) -> None:
+    async def fail() -> None:
+        raise error
+
+    @tool
+    async def load() -> None:
+        """Load."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(anyio.sleep_forever)
+            group.start_soon(fail)
+
+    async with offered(load) as (registry, heard):
+        assert (await registry.call(ToolCall("load", {}))).error == told
+    assert heard.end.exception is error
 
 
 async def test_an_interrupt_raised_in_a_thread_is_the_tools_own() -> None:
