@@ -23,7 +23,7 @@ demo: .venv/all ## Install if needed, then run the example workflows on the bund
 	@$(MAKE) bubblewrap || echo "trying without it"
 	@$(BIN)/arriero demo
 
-test: .venv/dev .venv-vllm/ready bubblewrap ## Install if needed, then run all tests, a real vLLM server included
+test: .venv/dev .venv/mcp-examples/version .venv-vllm/ready bubblewrap ## Install if needed, then run all tests, a real vLLM server included
 	@$(BIN)/python -m pytest -q $(TESTS)
 
 sandbox-cases: .venv/all $(if $(filter-out bubblewrap,$(TIER)),,bubblewrap) ## Run abuse cases (CASES=FILE) against a TIER of the code interpreter's sandbox
@@ -50,7 +50,7 @@ fuzz: .venv/dev ## Try the laws of prompts on many more inputs than the tests do
 doctor: .venv/all ## Say what is installed and works
 	@$(BIN)/arriero doctor
 
-env: .venv/dev ## Make .venv, for development
+env: .venv/dev .venv/mcp-examples/version ## Make .venv, for development
 
 vllm-env: .venv-vllm/ready ## Make .venv-vllm, with vLLM built for the CPU
 
@@ -78,16 +78,22 @@ bubblewrap: ## Install bubblewrap, which confines the code interpreter
 	@echo "installing arriero, its extras and the development tools"
 	@$(PIP) install -e '.[all,dev]'
 	@$(PIP) uninstall -y $(UNWANTED) 2>/dev/null
-	@echo "fetching the example servers of the MCP SDK"
-	@$(FETCH_MCP_EXAMPLES)
 	@touch $@ .venv/all
 
 # The servers that our MCP client is tested against, from the source distribution of the SDK that is installed.
-FETCH_MCP_EXAMPLES = version=$$($(BIN)/python -c 'from importlib.metadata import version; print(version("mcp"))'); \
-	folder=$$(mktemp -d); trap 'rm -rf $$folder' EXIT; \
-	$(PIP) download --no-deps --no-binary mcp -d $$folder "mcp==$$version"; \
-	rm -rf .venv/mcp-examples; mkdir .venv/mcp-examples; \
-	tar -xzf $$folder/mcp-$$version.tar.gz -C .venv/mcp-examples --strip-components=2 mcp-$$version/examples
+.venv/mcp-examples/version: .venv/dev
+	@version=$$($(BIN)/python -c 'from importlib.metadata import version; print(version("mcp"))'); \
+	if [ "$$(cat $@ 2>/dev/null)" != "$$version" ]; then \
+		echo "fetching the example servers of the MCP SDK"; \
+		folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+		{ $(PIP) download --no-deps --no-binary mcp -d "$$folder" "mcp==$$version" && \
+			rm -rf $(@D) && mkdir $(@D) && \
+			tar -xzf "$$folder/mcp-$$version.tar.gz" -C $(@D) --strip-components=2 "mcp-$$version/examples"; } || { \
+			echo "the example servers of mcp $$version, which tests need, cannot be fetched from the package index (see above):" \
+				"run make again when it can be reached" >&2; exit 1; }; \
+		echo "$$version" > $@; \
+	fi
+	@touch $@
 
 # First, and by its exact version: with no torch installed, the other packages would bring gigabytes of CUDA.
 .venv/torch: | .venv/bin/python
