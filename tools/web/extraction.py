@@ -3,7 +3,7 @@
 Parsers of HTML and PDF are large, partly in C, and meet hostile input here: some of it makes them run for ever or eat
 all memory, and one day some of it will make them do worse. So they run in a process of their own, with an empty
 environment, limits on time and memory, and no network where the kernel allows that. What it answers is JSON of
-bounded size. A warm process takes a document in a few milliseconds; the first one needs about half a second.
+bounded size. A warm process takes a document in a few milliseconds; the first page needs about half a second more.
 """
 
 import contextlib
@@ -27,6 +27,9 @@ from arriero.tools.errors import ToolDefinitionError, ToolError
 _WORKER = Path(__file__).with_name("extraction_worker.py")
 _MOST_WORKERS = 2
 _KEPT_WORKERS = 1
+
+Kind = Literal["html", "pdf", "text"]
+"""What a document is read as."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +67,14 @@ class ExtractionLimits:
     """How much one document may take.
 
     Args:
-        seconds: Wall and processor time.
+        seconds: Time by the clock.
+        processor: Seconds of processor time, rounded up.
         memory: Bytes of address space of the process.
         chars: Most characters of text to keep.
     """
 
     seconds: float = 10.0
+    processor: float = 8.0
     memory: int = 1 << 30
     chars: int = 1_000_000
 
@@ -107,7 +112,7 @@ class Extraction:
         """How long reading one document may take."""
         return self._limits.seconds
 
-    async def read(self, kind: Literal["html", "pdf", "text"], body: bytes, *, charset: str, url: str) -> Document:
+    async def read(self, kind: Kind, body: bytes, *, charset: str, url: str) -> Document:
         """Read a document.
 
         Args:
@@ -132,11 +137,17 @@ class Extraction:
         except (KeyError, TypeError, ValueError) as error:
             raise ToolError("the document cannot be read: its reader gave no sensible answer") from error
 
-    def warm(self) -> None:
-        """Start a process, if none is waiting; does not wait until it is ready."""
+    def warm(self, kind: Kind) -> None:
+        """Start a process, if none is waiting, and let it load what it needs; does not wait until it is ready.
+
+        Args:
+            kind: What it will probably have to read.
+        """
         with self._lock:
             if not self._idle and not self._closed:
                 self._idle.append(_Child())
+            if self._idle:
+                self._idle[-1].prepare(kind)
 
     def close(self) -> None:
         """End the processes that wait; those at work end with their document."""
@@ -152,7 +163,7 @@ class Extraction:
         deadline = time.monotonic() + limits.seconds
         max_answer = 12 * limits.chars + 1_000_000  # JSON writes one character in up to 12 bytes
         job |= {"max_chars": limits.chars, "memory": limits.memory, "max_answer": max_answer}
-        job |= {"cpu": max(1, int(limits.seconds) - 1)}  # ends the fork alone, before the wall time ends it all
+        job |= {"cpu": limits.processor}  # ends the fork alone, before the wall time ends it all
         if not self._slots.acquire(timeout=limits.seconds):
             raise ToolError("too many documents are being read; try again")
         try:
@@ -196,6 +207,11 @@ class _Child:
         self._input, self._output = self._process.stdin.fileno(), self._process.stdout.fileno()
         os.set_blocking(self._input, False)
         os.set_blocking(self._output, False)
+
+    def prepare(self, kind: Kind) -> None:
+        head = json.dumps({"kind": kind, "prepare": True}).encode()
+        with contextlib.suppress(OSError):  # the next job will tell
+            os.write(self._input, len(head).to_bytes(4, "big") + head + bytes(4))
 
     def ask(self, job: Mapping[str, Any], body: bytes, deadline: float, max_answer: int) -> Mapping[str, Any]:
         head = json.dumps(job).encode()

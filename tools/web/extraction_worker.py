@@ -1,16 +1,18 @@
 """Turns pages and PDFs into text: the program of a child process that may be killed at any time.
 
-It is run by its path, without this package: `python -I extraction_worker.py MODULE_PATHS`. It imports the parsers
-once and then forks for every document, so that a hostile one meets a process with limits, no secrets and nothing of
-another document in it. `extraction.py` speaks to it in frames: four bytes of length, big endian, then the frame. A
-job is a JSON frame (`kind`, `charset`, `url`, limits) and a frame with the document; an answer is a JSON frame, either
-`{"title", "text", "links", "cut"}` or `{"error"}`.
+It is run by its path, without this package: `python -I extraction_worker.py MODULE_PATHS`. It imports each parser
+once, when it is first needed, and forks for every document, so that a hostile one meets a process with limits, no
+secrets and nothing of another document in it. `extraction.py` speaks to it in frames: four bytes of length, big endian,
+then the frame. A job is a JSON frame (`kind`, `charset`, `url`, limits) and a frame with the document; an answer is a
+JSON frame, either `{"title", "text", "links", "cut"}` or `{"error"}`. A job with `prepare` has no document and gets no
+answer: it only imports.
 """
 
 import contextlib
 import ctypes
 import io
 import json
+import math
 import os
 import re
 import resource
@@ -318,7 +320,7 @@ def _answer(job: dict[str, Any], body: bytes) -> bytes:
 def _limit(job: dict[str, Any]) -> None:
     for kind, value in (
         (resource.RLIMIT_AS, job["memory"]),
-        (resource.RLIMIT_CPU, job["cpu"]),
+        (resource.RLIMIT_CPU, math.ceil(job["cpu"])),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),
     ):
@@ -357,6 +359,14 @@ def _leave_network() -> None:
     ctypes.CDLL(None, use_errno=True).unshare(new_user | new_network)
 
 
+def _load_parser(kind: str) -> None:
+    """Import before the forks, not in each of them."""
+    if kind == "html":
+        import trafilatura  # noqa: F401
+    elif kind == "pdf":
+        import pypdf  # noqa: F401
+
+
 def _frame(stream: BinaryIO) -> bytes | None:
     head = stream.read(4)
     return stream.read(int.from_bytes(head, "big")) if len(head) == 4 else None
@@ -370,14 +380,15 @@ def main() -> None:
     os.dup2(nothing, 1)  # a library that prints would break the frames
     os.dup2(nothing, 2)
     _leave_network()
-    import pypdf  # noqa: F401 - before the forks, not in each of them
-    import trafilatura  # noqa: F401
-
     while (head := _frame(sys.stdin.buffer)) is not None:
         body = _frame(sys.stdin.buffer)
         if body is None:
             return
-        answer = _in_child(json.loads(head), body)
+        job = json.loads(head)
+        _load_parser(job["kind"])
+        if job.get("prepare"):
+            continue
+        answer = _in_child(job, body)
         output.write(len(answer).to_bytes(4, "big") + answer)
         output.flush()
 

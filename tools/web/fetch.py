@@ -6,7 +6,7 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
@@ -21,7 +21,7 @@ from arriero.tools.web.download import (
     read_body,
     status_text,
 )
-from arriero.tools.web.extraction import Document, Extraction, ExtractionLimits
+from arriero.tools.web.extraction import Document, Extraction, ExtractionLimits, Kind
 from arriero.tools.web.guard import NetworkPolicy, guarded_client
 
 if TYPE_CHECKING:
@@ -38,8 +38,6 @@ _TEXT_TYPES = re.compile(
     r"text/.+|application/(?:(?:.+\+)?(?:json|xml|yaml)|x-yaml|x-ndjson|ndjson|jsonl|toml|javascript|ecmascript|sql"
     r"|x-sh|x-tex|rtf)"
 )
-
-Kind = Literal["html", "pdf", "text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +149,7 @@ class _Reader:
                     raise problem(f"the server answered {status_text(response.status_code)}")
                 declared = response.headers.get("content-type", "")
                 _check_type(declared)
-                self.extraction.warm()  # it starts while the body comes
+                self.extraction.warm(_likely_kind(declared))  # it starts while the body comes
                 content = await read_body(response, self.limits)
                 final = str(response.url)
         kind = _kind(declared, content)
@@ -176,14 +174,21 @@ def _check_type(declared: str) -> None:
     raise ToolError(f"it is {media_type[:60]!r}; only pages, PDFs and text are read")
 
 
+def _likely_kind(declared: str) -> Kind:
+    media_type = _media_type(declared)
+    if media_type in ("text/html", "application/xhtml+xml"):
+        return "html"
+    return "pdf" if media_type == "application/pdf" else "text"
+
+
 def _kind(declared: str, content: bytes) -> Kind:
     """What to read it as: PDFs tell by themselves, and of a document without a type we see whether it has tags."""
-    media_type = _media_type(declared)
-    if media_type == "application/pdf" or content[:1024].lstrip().startswith(b"%PDF-"):
+    media_type, likely = _media_type(declared), _likely_kind(declared)
+    if likely == "pdf" or content[:1024].lstrip().startswith(b"%PDF-"):
         return "pdf"
     if media_type == "application/octet-stream":
         raise ToolError("it is a binary file; only pages, PDFs and text are read")
-    if media_type in ("text/html", "application/xhtml+xml"):
+    if likely == "html":
         return "html"
     looks_like_html = re.match(rb"\s*<(?:!doctype\s+html|html|head|body)\b", content[:1024], re.IGNORECASE)
     return "html" if not media_type and looks_like_html else "text"

@@ -27,7 +27,8 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="module")
 async def extraction(anyio_backend: str) -> AsyncIterator[Extraction]:
-    extraction = Extraction(ExtractionLimits(seconds=3.0, chars=100_000))
+    # much time by the clock, which a busy machine needs, and little of the processor's
+    extraction = Extraction(ExtractionLimits(seconds=30.0, processor=1.5, chars=100_000))
     yield extraction
     await anyio.to_thread.run_sync(extraction.close)
 
@@ -109,17 +110,25 @@ async def test_a_pdf_of_many_pages_is_read_as_far_as_allowed(extraction: Extract
 
 async def test_a_pdf_whose_page_never_ends_is_left(extraction: Extraction) -> None:
     endless = zlib.compress(b"BT /F1 1 Tf " + b"(mules) Tj " * 4_000_000 + b"ET")
-    started = time.perf_counter()
-    assert "takes" in await problem(extraction, "pdf", pdf(stream=endless))
-    assert time.perf_counter() - started < 12
+    assert "takes too long to read" in await problem(extraction, "pdf", pdf(stream=endless))
+
+
+async def test_a_document_that_takes_too_long_by_the_clock_is_left() -> None:
+    hurried = Extraction(ExtractionLimits(seconds=0.01))
+    try:
+        with pytest.raises(ToolError, match=r"takes longer than 0\.01 s to read"):
+            await read(hurried, "pdf", pdf("Mules eat hay."))
+    finally:
+        hurried.close()
 
 
 # HTML
 
 
 @pytest.mark.parametrize("tag", ["div", "b", "table", "ul><li", "blockquote", "span", "font", "svg"])
-async def test_a_page_of_a_hundred_thousand_nested_elements_is_read(extraction: Extraction, tag: str) -> None:
-    document = await read(extraction, "html", f"<{tag}>".encode() * 100_000 + b"Mules eat hay.")
+async def test_a_page_of_very_many_nested_elements_is_read(extraction: Extraction, tag: str) -> None:
+    times = 100_000 if tag == "div" else 20_000  # the parser gives up far earlier, and each tag costs time
+    document = await read(extraction, "html", f"<{tag}>".encode() * times + b"Mules eat hay.")
     assert document.text == "Mules eat hay."
 
 
