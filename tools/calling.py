@@ -156,6 +156,7 @@ class Calling:
         finally:
             self._over = True
             self._rules.tell(self._ending())
+            self._attempt = self._exception = None  # they lead back here: all this would wait for the collector
 
     async def _answer(self) -> ToolResult:
         try:

@@ -1,8 +1,10 @@
 """What the registry does around a tool: isolation, long results, files, the record."""
 
 import asyncio
+import gc
 import logging
 import math
+import weakref
 from typing import get_args
 
 import anyio
@@ -268,6 +270,23 @@ async def test_a_listener_that_fails_harms_no_call(caplog: pytest.LogCaptureFixt
     result = await Registry([double], on_event=broken).call(ToolCall("double", {"number": 2}))
     assert result.content == "4"
     assert "secrets" not in caplog.text
+
+
+async def test_nothing_of_a_call_waits_for_the_garbage_collector() -> None:
+    def hear(said: object) -> None:
+        """Hear."""
+
+    heard = weakref.ref(hear)
+    async with offered(double) as (registry, _):
+        gc.disable()
+        try:
+            result = await registry.call(ToolCall("double", {"number": 2}), ToolContext(report=hear))
+            del hear
+            await anyio.wait_all_tasks_blocked()  # the event loop lets its last handle go
+            assert heard() is None
+        finally:
+            gc.enable()
+    assert result.content == "4"
 
 
 async def test_somebody_who_hears_of_progress_and_fails_harms_no_call(caplog: pytest.LogCaptureFixture) -> None:
