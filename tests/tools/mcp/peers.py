@@ -1,6 +1,7 @@
 """Servers and clients of MCP as separate processes."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -17,7 +18,7 @@ from arriero.tools.web.policy import NetworkPolicy
 
 HERE = Path(__file__).resolve().parent
 EXAMPLES = Path(sys.prefix) / "mcp-examples"
-READY_WITHIN = 30.0
+READY_WITHIN = 60.0
 EVERYTHING = "from mcp_everything_server.server import mcp; mcp.run('stdio')"
 
 
@@ -63,10 +64,13 @@ def listening(command: Sequence[str], env: Mapping[str, str] | None = None, *, p
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that is free, and below those that the system gives to connections: nobody takes it by chance."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def _wait(process: "subprocess.Popen[bytes]", port: int) -> None:
