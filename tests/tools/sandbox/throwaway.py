@@ -20,6 +20,7 @@ from sandbox.environment import library_folders
 _ADDRESS, _MASK = "192.0.2.77", "255.255.255.0"  # of documentation (RFC 5737)
 _SET_FLAGS, _SET_ADDRESS, _SET_MASK = 0x8914, 0x8916, 0x891C  # netdevice(7)
 _UP = 0x1
+_MEMORY = "/dev/shm"
 
 
 class NoThrowaway(Exception):
@@ -54,8 +55,13 @@ def settle() -> None:
     if os.getpid() != 1:
         raise NoThrowaway("only the first process of a throw-away world may change it")
     _network()
-    for folder in ("/tmp", "/var/tmp", "/dev/shm"):
-        _mount("tmpfs", folder, "tmpfs", "mode=1777,size=1g")
+    _mount("tmpfs", _MEMORY, "tmpfs", "mode=1777,size=1g")
+    needed = [*_libraries(), Path(sys.prefix), Path(sys.base_prefix), Path(__file__)]
+    for folder in ("/tmp", "/var/tmp"):
+        if any(path.is_relative_to(folder) for path in needed):  # emptied, it would hide what runs here
+            _copy_on_write(folder)
+        else:
+            _mount("tmpfs", folder, "tmpfs", "mode=1777,size=1g")
     for folder in dict.fromkeys(map(str, [*_libraries(), Path("/etc")])):
         _copy_on_write(folder)
 
@@ -74,7 +80,7 @@ def _network() -> None:
 
 
 def _copy_on_write(folder: str) -> None:
-    scratch = tempfile.mkdtemp(dir="/tmp")
+    scratch = tempfile.mkdtemp(dir=_MEMORY)
     for part in ("upper", "work"):
         os.mkdir(f"{scratch}/{part}")
     _mount("overlay", folder, "overlay", f"userxattr,lowerdir={folder},upperdir={scratch}/upper,workdir={scratch}/work")
