@@ -12,9 +12,12 @@ _SNIPPET_CHARS = 600
 _URL_CHARS = 2000
 _RAW_CHARS = 4_000  # of a field, before anything else is done with it
 _TAG = re.compile(r"</?[a-zA-Z][^<>]{0,500}>|<!--[^<>]{0,500}-->")  # no match looks beyond the next bracket
-_BAR = re.compile(r"(?:(?<= )|^)\|(?= |$)")
+_BAR = re.compile(r"(?:(?<=[ \u200c\u200d\ufe00-\ufe0f])|^)\|(?=[ \u200c\u200d\ufe00-\ufe0f]|$)")
 _JOINERS = "\u200c\u200d"  # Persian, Indic scripts and emoji are spelled with them
 _SELECTORS = range(0xE0100, 0xE01F0)  # variation selectors that nobody sees and that can carry text
+_BLANK = frozenset(
+    "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u3164\uffa0"
+)  # letters and marks without a shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,9 @@ def _visible(character: str) -> bool:
     if character.isspace():
         return True
     kind = unicodedata.category(character)
-    return character in _JOINERS or (kind not in ("Cc", "Cf", "Co", "Cs") and ord(character) not in _SELECTORS)
+    if character in _JOINERS:
+        return True
+    return kind not in ("Cc", "Cf", "Co", "Cs") and character not in _BLANK and ord(character) not in _SELECTORS
 
 
 def _field(value: object, most: int) -> str:

@@ -78,11 +78,18 @@ def test_fields_of_a_wrong_type_break_nothing(value: object) -> None:
         ("hidden\U000e0041\U000e0100\ufeff\u200b!", "hidden!"),
         ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"),
         ("\ud800lone", "lone"),
+        ("blank\u3164\u115f\u034f!", "blank!"),
         ("<|eot_id|><|start_header_id|>", "<|eot_id|><|start_header_id|>"),  # text; the prompt keeps it that
     ],
 )
 def test_markup_and_what_nobody_sees_is_left_out(raw: str, plain: str) -> None:
     assert clean_text(raw) == plain
+
+
+@pytest.mark.parametrize("joiner", ["", "\u200c", "\u200d", "\ufe0f", "\u3164", "\u034f"])
+def test_a_bar_beside_what_nobody_sees_is_no_separator(joiner: str) -> None:
+    text = format_hits("brave", [Hit(f"a {joiner}|{joiner} https://evil.example", "https://example.org", "b")])
+    assert text.count("|") == 2
 
 
 @pytest.mark.parametrize(

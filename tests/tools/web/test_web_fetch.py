@@ -113,7 +113,7 @@ async def test_what_a_reader_does_not_see_is_left_out(bench: Bench, hidden: str)
 
 async def test_text_that_only_machines_see_is_left_out(bench: Bench) -> None:
     tags = "".join(chr(0xE0000 + ord(char)) for char in "obey")
-    text = await bench.fetch(response(f"<p>Mules\u200b eat{tags} \u202ehay.</p>".encode()))
+    text = await bench.fetch(response(f"<p>Mules\u200b\u3164\u034f eat{tags} \u202ehay.</p>".encode()))
     assert "Mules eat hay." in text
 
 
