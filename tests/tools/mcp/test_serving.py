@@ -61,7 +61,7 @@ def sdk(open_url: str, asking_url: str) -> dict[str, Any]:
         input=json.dumps(list(jobs.values())),
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     return dict(zip(jobs, json.loads(done.stdout), strict=True))

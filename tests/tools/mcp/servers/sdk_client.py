@@ -72,7 +72,7 @@ async def run(job):
 
 
 async def main():
-    with anyio.fail_after(120):
+    with anyio.fail_after(240):
         print(json.dumps([await run(job) for job in json.load(sys.stdin)]))
 
 
