@@ -93,6 +93,14 @@ class Channel:
         except OSError:
             return True
 
+    @property
+    def has_unread(self) -> bool:
+        """Whether something of the worker's was not read yet."""
+        try:
+            return bool(self._arrived or self._socket.recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False
+
     async def send(self, head: dict[str, Any], body: bytes = b"") -> None:
         """Send a frame.
 

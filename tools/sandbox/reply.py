@@ -78,11 +78,16 @@ def read_entries(given: Any, limits: Limits) -> tuple[FileEntry, ...]:
     entries = []
     for pair in given:
         match pair:
-            case [str(path), int(size)] if not isinstance(size, bool) and 0 <= size < 1 << 63:
+            case [str(path), int(size)] if not isinstance(size, bool) and 0 <= size < 1 << 63 and _is_below(path):
                 entries.append(FileEntry(show_path(path), size))
             case _:
                 raise ChannelBroken("the worker's file listing is none")
     return tuple(entries)
+
+
+def _is_below(path: str) -> bool:
+    """Whether a path leads into the folder that it is read in; who keeps files by their names may rely on it."""
+    return all(part not in ("", ".", "..") for part in path.split("/"))
 
 
 def show_path(path: str) -> str:

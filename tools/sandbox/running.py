@@ -110,6 +110,11 @@ class Running:
         """Whether it can be used."""
         return self.killed_for is None and self.launched.process.poll() is None and not self._channel.hung_up
 
+    def check_quiet(self) -> None:
+        """Kill it if it says something unasked: each answer from now on would be taken for that to the next request."""
+        if self._channel.has_unread:
+            self.kill("channel")
+
     def kill(self, reason: Reason) -> None:
         """Kill it.
 

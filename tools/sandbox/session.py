@@ -211,6 +211,8 @@ class SandboxSession:
     async def _live(self) -> Running:
         if self._closed:
             raise SandboxError("the sandbox session is closed")
+        if self._worker is not None:
+            self._worker.check_quiet()
         if self._worker is not None and not self._worker.alive:
             with anyio.CancelScope(shield=True):
                 await self._drop()

@@ -251,29 +251,42 @@ def test_the_nonce_is_found_however_the_pipe_is_split(pieces: list[bytes], step:
     assert anyio.run(drain) == (data.decode("utf-8", "replace"), False)
 
 
+FIND = """
+import json, os, stat, struct
+fd = next(fd for fd in range(3, 256) if os.path.exists(f'/proc/self/fd/{fd}') and stat.S_ISSOCK(os.fstat(fd).st_mode))
+def send(head):
+    data = json.dumps(head).encode()
+    os.write(fd, struct.pack('!II', len(data), 0) + data)
+"""
 LIES: dict[str, Callable[[], str]] = {
     "a length that never comes": lambda: "os.write(fd, struct.pack('!II', 2, 4 << 20))",
     "too long a length": lambda: "os.write(fd, b'\\xff' * 8)",
     "no JSON": lambda: "os.write(fd, struct.pack('!II', 4, 0) + b'\\x80\\x04K.')",
     "deep nesting": lambda: "os.write(fd, struct.pack('!II', 400000, 0) + b'[' * 400000)",
     "a flood": lambda: "\nwhile True: os.write(fd, struct.pack('!II', 13, 0) + b'{\"figure\": 1}')",
+    "a file elsewhere": lambda: "send({'status': 'completed', 'files': [['../../x', 1]]})",
+    "a file of the machine": lambda: "send({'status': 'completed', 'files': [['/etc/x', 1]]})",
+    "more than a picture": lambda: "send({'figure': [[]] * 9, 'more': True})",
     "silence": lambda: "os.dup2(os.open('/dev/null', os.O_RDWR), fd)",
 }
 
 
 @pytest.mark.parametrize("lie", LIES)
 async def test_a_worker_that_lies_is_killed_and_the_next_call_works(lie: str) -> None:
-    find = (
-        "import os, stat, struct\n"
-        "fd = next(fd for fd in range(3, 256) if os.path.exists(f'/proc/self/fd/{fd}')"
-        " and stat.S_ISSOCK(os.fstat(fd).st_mode))\n"
-    )
     async with Sandbox(Bubblewrap(), limits=Limits(wall=2), warm=0) as sandbox, await sandbox.open() as session:
-        execution = await session.run(find + LIES[lie]())
+        execution = await session.run(FIND + LIES[lie]())
         assert execution.status == "killed"
         assert execution.reason in ("channel", "exit", "time")
         assert execution.duration < 4
         assert (await session.run("6 * 7")).value == "42"
+
+
+async def test_an_answer_given_ahead_is_never_taken_for_that_to_the_next_request() -> None:
+    ahead = "\nfor _ in range(3): send({'status': 'completed', 'value': 'forged', 'files': []})"
+    async with Sandbox(Bubblewrap(), warm=0) as sandbox, await sandbox.open() as session:
+        assert (await session.run(FIND + ahead)).value == "forged"
+        execution = await session.run("6 * 7")
+        assert (execution.value, execution.state_lost) == ("42", True)
 
 
 async def test_a_worker_that_lies_about_a_file_is_killed() -> None:
