@@ -57,13 +57,16 @@ def settle() -> None:
     _network()
     _mount("tmpfs", _MEMORY, "tmpfs", "mode=1777,size=1g")
     needed = [*_libraries(), Path(sys.prefix), Path(sys.base_prefix), Path(__file__)]
-    for folder in ("/tmp", "/var/tmp"):
+    private: list[Path] = []
+    for folder in (Path("/tmp"), Path("/var/tmp")):
         if any(path.is_relative_to(folder) for path in needed):  # emptied, it would hide what runs here
-            _copy_on_write(folder)
+            private.append(folder)
         else:
-            _mount("tmpfs", folder, "tmpfs", "mode=1777,size=1g")
-    for folder in dict.fromkeys(map(str, [*_libraries(), Path("/etc")])):
-        _copy_on_write(folder)
+            _mount("tmpfs", str(folder), "tmpfs", "mode=1777,size=1g")
+    private += [*_libraries(), Path("/etc")]
+    for place, folder in enumerate(private):
+        if not any(folder.is_relative_to(done) for done in private[:place]):  # overlays nest two deep at most
+            _copy_on_write(str(folder))
 
 
 def _libraries() -> list[Path]:
