@@ -1,6 +1,6 @@
 """What a parser tells while it reads, and what it made of a whole message."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from arriero.prompts.calls.coercion import Coercion
@@ -99,7 +99,8 @@ class Parsed:
         unknown: The calls among `tool_calls` whose tool was not offered: report them, never dispatch them.
         repairs: What was read in spite of how it was written.
         coercions: Arguments that were changed to the types their tools declare.
-        last: The events that no feed delivered, because only the end of the message decided them.
+        last: The events that no feed delivered, because only the end of the message decided them. Which these are
+            depends on how the message was cut, so they do not count when two messages are compared.
     """
 
     content: str
@@ -109,4 +110,4 @@ class Parsed:
     unknown: tuple[ToolCall, ...] = ()
     repairs: tuple[Repair, ...] = ()
     coercions: tuple[Coercion, ...] = ()
-    last: tuple[ParseEvent, ...] = ()
+    last: tuple[ParseEvent, ...] = field(default=(), compare=False)

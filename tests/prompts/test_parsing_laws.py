@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from call_writers import WRITERS, agree, pieces, plain, read
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from arriero.prompts.calls.literals import MAX_CALLS
@@ -77,6 +77,7 @@ def test_any_cut_gives_the_same_message_and_its_events_add_up(
 
 
 @given(text=written, tools=offers, syntax=st.sampled_from(["llama3-json", "pythonic", "function-tag", "llama4"]))
+@example('<|python_tag|>{"name": "f", "parameters": {"a": 1}}', None, "llama3-json")
 def test_a_forced_syntax_reads_the_same_character_by_character(text: str, tools: list[Any] | None, syntax: Any) -> None:
     got, events = read(LLAMA.parser(tools, syntax=syntax), list(text))
     assert got == LLAMA.parse(text, tools, syntax=syntax)
