@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 from arriero.tools.errors import ToolError
-from arriero.tools.mcp.pins import write_private
+from arriero.tools.mcp.pins import read_private, write_private
 
 if TYPE_CHECKING:
     import httpx2
@@ -69,13 +69,7 @@ class FileTokens(MemoryTokens):
     def __init__(self, path: str | Path) -> None:
         super().__init__()
         self._path = Path(path).expanduser()
-        try:
-            kept = json.loads(self._path.read_text("utf-8")) if self._path.exists() else {}
-        except (OSError, ValueError) as error:
-            raise ToolError(f"the tokens in {self._path} cannot be read: {type(error).__name__}") from None
-        if not isinstance(kept, dict) or not all(isinstance(text, str) for text in kept.values()):
-            raise ToolError(f"{self._path} holds no tokens")
-        self._kept = kept
+        self._kept = read_private(self._path, "tokens")
 
     async def put(self, kind: str, text: str) -> None:
         """Keep something, also for the next run.

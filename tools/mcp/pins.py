@@ -57,13 +57,7 @@ class FilePins(MemoryPins):
     def __init__(self, path: str | Path) -> None:
         super().__init__()
         self._path = Path(path).expanduser()
-        try:
-            kept = json.loads(self._path.read_text("utf-8")) if self._path.exists() else {}
-        except (OSError, ValueError) as error:
-            raise ToolError(f"the pins in {self._path} cannot be read: {error}") from error
-        if not isinstance(kept, dict) or not all(isinstance(digest, str) for digest in kept.values()):
-            raise ToolError(f"{self._path} holds no pins: a JSON object of digests is expected")
-        self._digests = kept
+        self._digests = read_private(self._path, "pins")
 
     def put(self, server: str, digests: Mapping[str, str]) -> None:
         """Remember digests, also for the next run.
@@ -73,6 +67,28 @@ class FilePins(MemoryPins):
         """
         super().put(server, digests)
         write_private(self._path, json.dumps(self._digests, indent=1, sort_keys=True))
+
+
+def read_private(path: Path, what: str) -> dict[str, str]:
+    """What a file holds, as JSON; nothing where there is no file.
+
+    Args:
+        path: The file.
+        what: What it should hold, for the error's text, which has nothing of the file itself.
+
+    Returns:
+        Its entries.
+
+    Raises:
+        ToolError: It cannot be read, or holds something else.
+    """
+    try:
+        kept = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    except (OSError, ValueError) as error:
+        raise ToolError(f"the {what} in {path} cannot be read: {type(error).__name__}") from None
+    if not isinstance(kept, dict) or not all(isinstance(text, str) for text in kept.values()):
+        raise ToolError(f"{path} holds no {what}: a JSON object of texts is expected")
+    return kept
 
 
 def write_private(path: Path, text: str) -> None:
