@@ -1,12 +1,10 @@
 """The calls of one step while they run."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-
-import anyio
-from anyio.streams.memory import MemoryObjectReceiveStream
 
 from arriero.prompts.messages import ToolCall
 from arriero.stack.events import CallProgressed
@@ -20,15 +18,18 @@ _WAITING_PROGRESS = 100
 class Running:
     """Calls that run side by side."""
 
-    _heard: MemoryObjectReceiveStream[CallProgressed]
+    _heard: deque[CallProgressed]
+    _news: asyncio.Event
     _task: "asyncio.Task[list[ToolResult]]"
 
     async def progress(self) -> CallProgressed | None:
         """Wait for the next progress of one of them; None when all have ended."""
-        try:
-            return await self._heard.receive()
-        except anyio.EndOfStream:
-            return None
+        while not self._heard:
+            if self._task.done():
+                return None
+            self._news.clear()
+            await self._news.wait()
+        return self._heard.popleft()
 
     async def results(self) -> list[ToolResult]:
         """Their results, in the order of the calls."""
@@ -50,16 +51,14 @@ async def running(
     Yields:
         The running calls.
     """
-    tell, heard = anyio.create_memory_object_stream[CallProgressed](_WAITING_PROGRESS)
+    heard: deque[CallProgressed] = deque()
+    news = asyncio.Event()
 
     def on_progress(position: int, said: Progress) -> None:
-        with suppress(anyio.WouldBlock):  # a reader who is slow misses some
-            tell.send_nowait(CallProgressed(step, calls[position], said.message, said.done, said.total))
+        if len(heard) < _WAITING_PROGRESS:  # a reader who is slow misses some
+            heard.append(CallProgressed(step, calls[position], said.message, said.done, said.total))
+            news.set()
 
-    async def run() -> list[ToolResult]:
-        with tell:
-            return await registry.call_all(calls, context, on_progress=on_progress)
-
-    with heard:
-        async with started(run()) as task:
-            yield Running(heard, task)
+    async with started(registry.call_all(calls, context, on_progress=on_progress)) as task:
+        task.add_done_callback(lambda _: news.set())
+        yield Running(heard, news, task)
