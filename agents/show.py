@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Protocol, assert_never
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
 from arriero.agents.agent import Agent
@@ -11,6 +11,7 @@ from arriero.agents.turn import Turn
 from arriero.prompts.messages import JSON, ToolCall
 from arriero.prompts.visible import visible
 from arriero.stack.engine import Usage
+from arriero.stack.event_json import to_json
 from arriero.stack.events import (
     CallFinished,
     CallProgressed,
@@ -24,7 +25,6 @@ from arriero.stack.events import (
     TurnFinished,
     TurnStarted,
     VerdictGiven,
-    to_json,
 )
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ class Screen:
             case TurnFinished(text, reason, usage, duration):
                 self._finish(text if reason == "refused" else "", f"{reason}, {_tokens(usage)}, {_time(duration)}")
             case _:
-                assert_never(event)
+                return
 
     def _finish(self, unshown: str, note: str) -> None:
         if unshown:

@@ -1,31 +1,20 @@
-"""What happens in a turn, as a closed union of values. State is a fold over them (DESIGN: one event log)."""
+"""What happens in a session, as a closed union of values. State is a fold over them."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal
 
-import pydantic_core
-
-from arriero.prompts.errors import ArrieroError
-from arriero.prompts.messages import JSON, ImagePart, Message, TextPart, ToolCall
+from arriero.prompts.messages import JSON, Message, ToolCall
+from arriero.stack.decisions import Asked, Decision
 from arriero.stack.engine import Usage
 from arriero.stack.shields import Place, Verdict
 from arriero.tools import ToolResult
 
-if TYPE_CHECKING:
-    from pydantic import TypeAdapter
+Limit = Literal["steps", "calls", "calls_per_tool", "tokens", "cost", "seconds", "context", "repeats"]
+"""What a turn can use up."""
 
-SCHEMA_VERSION = 1
-"""Version of the JSON form. It grows when a stored event could no longer be read as it was."""
-
-Limit = Literal["steps", "calls", "tokens", "seconds", "context"]
-Reason = Literal["answer", "refused", "limit", "failed"]
-
-
-class UnreadableEvent(ArrieroError):
-    """Stored JSON is not an event of a version that this release reads."""
+Reason = Literal["answer", "refused", "limit", "failed", "cancelled"]
+"""Why a turn is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +28,7 @@ class TurnStarted:
         tools: Declarations that the prompt offers, as rendered.
         builtins: Built-in tools that the prompt turns on.
         vocabulary: Fingerprint of the tokenizer that wrote the ids.
+        agent: Name of the agent that takes the turn.
     """
 
     messages: tuple[Message, ...]
@@ -47,6 +37,7 @@ class TurnStarted:
     tools: tuple[Mapping[str, Any], ...] = ()
     builtins: tuple[str, ...] = ()
     vocabulary: str = ""
+    agent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +81,17 @@ class StepFinished:
 
 @dataclass(frozen=True, slots=True)
 class CallStarted:
-    """A tool call is about to run. It is on disk before the tool is touched."""
+    """A tool call is about to run. It is on disk before the tool is touched, unless the tool is pure.
+
+    Args:
+        step: Number of the step that called it.
+        call: The call, as it is run: a person or a hook may have changed its arguments.
+        position: Its place among the calls of the step, from 0.
+    """
 
     step: int
     call: ToolCall
+    position: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +115,17 @@ class CallProgressed:
 
 @dataclass(frozen=True, slots=True)
 class CallFinished:
-    """A tool call has a result, which the model reads next."""
+    """A tool call has a result, which the model reads next.
+
+    Args:
+        step: Number of the step that called it.
+        result: What came of it.
+        position: Place of the call among the calls of the step, from 0.
+    """
 
     step: int
     result: ToolResult
+    position: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +143,211 @@ class VerdictGiven:
     verdict: Verdict
     duration: float
     shield: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageAdded:
+    """A message that came while the turn ran. The model reads it before its next step.
+
+    Args:
+        step: The step that was running.
+        message: The message.
+        source: Who added it: the user, the check of the agent's output, or a hook.
+    """
+
+    step: int
+    message: Message
+    source: Literal["user", "output", "hook"] = "user"
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionAsked:
+    """A call waits until somebody decides about it.
+
+    Args:
+        step: Number of the step that called it.
+        position: Place of the call among the calls of the step, from 0.
+        call: The call, as the model wrote it.
+        asked: What is to be decided.
+        question: What a person reads.
+    """
+
+    step: int
+    position: int
+    call: ToolCall
+    asked: Asked
+    question: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionGiven:
+    """Somebody decided about a call that waited.
+
+    Args:
+        step: Number of the step that called it.
+        position: Place of the call among the calls of the step, from 0.
+        decision: What they decided.
+    """
+
+    step: int
+    position: int
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class TurnPaused:
+    """The turn waits for decisions, and the process may end. It goes on with `resume`.
+
+    Args:
+        waiting: What it waits for: `step.position` of each call.
+        usage: Tokens of its steps so far.
+        duration: Seconds that it has run.
+    """
+
+    waiting: tuple[str, ...]
+    usage: Usage
+    duration: float
+
+
+@dataclass(frozen=True, slots=True)
+class TurnResumed:
+    """A process took the turn up again where it had paused, or where another process died.
+
+    Args:
+        owner: The process, as its lease names it.
+    """
+
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptRewritten:
+    """The transcript begins anew with these ids. Nothing else ever changes ids that were sent.
+
+    Args:
+        reason: Why: it had to become shorter, other tools are offered, or another agent took over.
+        policy: Name of the policy that chose what stays.
+        messages: The conversation as it is from here on, the system's message included.
+        token_ids: The same as ids, up to where the model speaks.
+        tools: Declarations that the prompt offers, as rendered.
+        builtins: Built-in tools that the prompt turns on.
+        dropped: How many ids were given up.
+    """
+
+    reason: Literal["compaction", "tools", "handoff"]
+    policy: str
+    messages: tuple[Message, ...]
+    token_ids: tuple[int, ...]
+    tools: tuple[Mapping[str, Any], ...] = ()
+    builtins: tuple[str, ...] = ()
+    dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HandedOff:
+    """Another agent took over the conversation.
+
+    Args:
+        step: Number of the step that called for it.
+        agent: Name of the agent.
+    """
+
+    step: int
+    agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionForked:
+    """The session began as a copy of another one, up to one of its events.
+
+    Args:
+        session: The other session.
+        seq: Position there of the last event that was copied.
+    """
+
+    session: str
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowStarted:
+    """A workflow began.
+
+    Args:
+        workflow: Its name.
+        version: Fingerprint of its graph.
+        input: What it was given.
+    """
+
+    workflow: str
+    version: str
+    input: JSON
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStarted:
+    """A node of a workflow is about to run. It is on disk before the node is touched.
+
+    Args:
+        node: Name of the node.
+        key: Which run of it this is, where a loop or a parallel map runs it often.
+        attempt: Number of the attempt, from 1.
+    """
+
+    node: str
+    key: str
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFinished:
+    """A node gave its output.
+
+    Args:
+        node: Name of the node.
+        key: Which run of it this is.
+        output: What it gave.
+        duration: Seconds.
+    """
+
+    node: str
+    key: str
+    output: JSON
+    duration: float
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFailed:
+    """An attempt of a node failed.
+
+    Args:
+        node: Name of the node.
+        key: Which run of it this is.
+        attempt: Number of the attempt, from 1.
+        error: Name of the error's class.
+        message: The error's text.
+    """
+
+    node: str
+    key: str
+    attempt: int
+    error: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowFinished:
+    """A workflow is over.
+
+    Args:
+        output: What it gave; None where it failed.
+        error: What went wrong; empty where nothing did.
+        duration: Seconds of the process that ended it.
+    """
+
+    output: JSON
+    error: str
+    duration: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,82 +397,21 @@ Event = (
     | CallProgressed
     | CallFinished
     | VerdictGiven
+    | MessageAdded
+    | DecisionAsked
+    | DecisionGiven
+    | TurnPaused
+    | TurnResumed
+    | TranscriptRewritten
+    | HandedOff
+    | SessionForked
     | LimitReached
     | TurnFailed
     | TurnFinished
+    | WorkflowStarted
+    | NodeStarted
+    | NodeFinished
+    | NodeFailed
+    | WorkflowFinished
 )
-
-_PARTS = {frozenset(part.__slots__): part for part in (TextPart, ImagePart)}
-_KINDS: Mapping[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}
-
-
-def kind_of(event: Event) -> str:
-    """Name of an event's kind, as stored."""
-    return type(event).__name__
-
-
-def to_json(event: Event) -> str:
-    """Encode an event for storage.
-
-    Args:
-        event: The event.
-
-    Returns:
-        One line of JSON with `v`, `kind` and the event's fields.
-
-    Example:
-        >>> to_json(LimitReached("steps", "2 of 2"))
-        '{"v":1,"kind":"LimitReached","limit":"steps","detail":"2 of 2"}'
-    """
-    body = {"v": SCHEMA_VERSION, "kind": kind_of(event)} | {name: getattr(event, name) for name in event.__slots__}
-    return pydantic_core.to_json(body, inf_nan_mode="constants").decode()
-
-
-def from_json(line: str) -> Event:
-    """Decode a stored event.
-
-    Args:
-        line: What `to_json` wrote.
-
-    Returns:
-        An event equal to the one written.
-
-    Raises:
-        UnreadableEvent: The JSON is damaged, or of a newer version or unknown kind.
-
-    Example:
-        >>> from_json(to_json(TextDelta(1, "hi")))
-        TextDelta(step=1, text='hi')
-    """
-    try:
-        raw: dict[str, JSON] = json.loads(line)
-        version, kind = raw.pop("v"), raw.pop("kind")
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise UnreadableEvent(f"not a stored event: {line[:80]!r}; the log is damaged there") from error
-    if version != SCHEMA_VERSION or str(kind) not in _KINDS:
-        raise UnreadableEvent(
-            f"event of kind {kind!r}, version {version!r}: this release reads version {SCHEMA_VERSION}; use a newer one"
-        )
-    try:
-        messages = raw.get("messages")
-        if isinstance(messages, list):
-            raw["messages"] = [_with_parts(message) for message in messages]
-        return _adapter(str(kind)).validate_python(raw)
-    except ValueError as error:
-        raise UnreadableEvent(f"a stored {kind} does not have the fields of one: {error}") from error
-
-
-def _with_parts(message: JSON) -> Any:
-    """A stored message whose list of parts is one again: only a tool's result may be any list."""
-    content = message.get("content") if isinstance(message, dict) else None
-    if not isinstance(message, dict) or message.get("role") == "tool" or not isinstance(content, list):
-        return message
-    parts = [_PARTS[keys](**part) for part in content if isinstance(part, dict) and (keys := frozenset(part)) in _PARTS]
-    return message | {"content": tuple(parts)} if len(parts) == len(content) else message
-
-
-@cache
-def _adapter(kind: str) -> "TypeAdapter[Event]":
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(_KINDS[kind])
+"""Everything that can happen. Every reader matches them all."""

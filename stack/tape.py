@@ -8,13 +8,9 @@ from dataclasses import dataclass, field
 from arriero.prompts.errors import ArrieroError
 from arriero.prompts.messages import Message
 from arriero.stack.events import CallFinished, Event, PromptAppended, StepFinished, TurnFinished, TurnStarted
-from arriero.stack.log import EventLog, Record
+from arriero.stack.log import EventLog, Record, SessionBusy
 
 _KEPT_TAPES = 256
-
-
-class SessionBusy(ArrieroError):
-    """A turn of that session is running in this process."""
 
 
 class SessionMismatch(ArrieroError):

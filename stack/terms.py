@@ -1,14 +1,19 @@
-"""On what terms a turn is run: tools, shields, limits."""
+"""On what terms a turn is run: tools, shields, limits, hooks."""
 
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 from arriero.prompts.dialect import Dialect
 from arriero.prompts.errors import ArrieroError
+from arriero.prompts.messages import Message, ToolCall
 from arriero.prompts.options import RenderOptions
-from arriero.stack.engine import Sampling
+from arriero.stack.compaction import Compaction
+from arriero.stack.decisions import Asked, Decision
+from arriero.stack.engine import Sampling, Usage
 from arriero.stack.shields import Shield
-from arriero.tools import Registry
+from arriero.tools import Registry, ToolResult
 
 REFUSAL = "I can't help with that."
 """What the user reads when a shield forbids."""
@@ -19,14 +24,52 @@ class InvalidLimit(ArrieroError, ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Price:
+    """What tokens cost, in any one currency.
+
+    Args:
+        prompt: Price of a million prompt tokens that were not cached.
+        completion: Price of a million generated tokens.
+        cached: Price of a million prompt tokens found in the prefix cache; None for the price of the others.
+
+    Example:
+        >>> Price(prompt=0.5, completion=1.0).of(Usage(prompt_tokens=1_000_000, completion_tokens=500_000))
+        1.0
+    """
+
+    prompt: float = 0.0
+    completion: float = 0.0
+    cached: float | None = None
+
+    def of(self, usage: Usage) -> float:
+        """What a request, or several together, cost.
+
+        Args:
+            usage: Its tokens.
+
+        Returns:
+            The cost.
+        """
+        cached = usage.cached_tokens or 0
+        at_cache = self.prompt if self.cached is None else self.cached
+        whole = (
+            (usage.prompt_tokens - cached) * self.prompt + cached * at_cache + usage.completion_tokens * self.completion
+        )
+        return whole / 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
-    """What a turn may use up.
+    """What a turn may use up. Reaching one is an outcome of the turn, no error.
 
     Args:
         steps: Most messages of the model.
         calls: Most tool calls.
         tokens: Most tokens generated, all steps together.
-        seconds: Longest wall time.
+        seconds: Longest time that it runs. Waiting for a person, between a pause and `resume`, is not counted.
+        calls_per_tool: Most calls of a tool, by its name.
+        cost: Most that its tokens may cost, by the terms' price; None for no limit.
+        repeats: How often the same call may give the same result, one after the other.
 
     Example:
         >>> Limits(steps=2).steps
@@ -37,11 +80,46 @@ class Limits:
     calls: int = 32
     tokens: int = 4096
     seconds: float = 300.0
+    calls_per_tool: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    cost: float | None = None
+    repeats: int = 3
 
     def __post_init__(self) -> None:
-        for name in ("steps", "calls", "tokens", "seconds"):
+        for name in ("steps", "calls", "tokens", "seconds", "repeats"):
             if not getattr(self, name) > 0:
                 raise InvalidLimit(f"limit {name} is {getattr(self, name)!r}: give a number above 0")
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """Functions of the agent's that the turn loop asks. Each is optional, and awaited.
+
+    Args:
+        before_step: Given the number of the step that follows; messages that it returns are read by the model first.
+        before_calls: Given a step's number and calls; those that it returns, as many and in the same order, are run.
+        after_calls: Given a step's number and results; the results that it returns are what the model reads.
+        accept: Given an answer; what it returns, if anything, is given to the model as a message, and the turn goes on.
+    """
+
+    before_step: Callable[[int], Awaitable[Sequence[Message]]] | None = None
+    before_calls: Callable[[int, Sequence[ToolCall]], Awaitable[Sequence[ToolCall]]] | None = None
+    after_calls: Callable[[int, Sequence[ToolResult]], Awaitable[Sequence[ToolResult]]] | None = None
+    accept: Callable[[str], Awaitable[Message | None]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Handoff:
+    """How another agent takes over, when the model calls a tool that stands for it.
+
+    Args:
+        agent: The other agent's name.
+        terms: Gives its terms.
+        carry: Makes the conversation that it takes over, without a system message; None carries all of it.
+    """
+
+    agent: str
+    terms: Callable[[], "Terms"]
+    carry: Callable[[Sequence[Message]], Awaitable[Sequence[Message]]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +135,14 @@ class Terms:
         sampling: How to sample each step.
         options: How to render. By default nothing of a client's history is refused or lost that a prompt can hold.
         refusal: What the user reads when a shield forbids.
+        agent: Name of the agent that takes the turn.
+        price: What tokens cost.
+        constrain: Gives the sampling of a step, from its number and `sampling`: with another grammar, for instance.
+        compaction: What to give up when the conversation becomes too long for the model's context; None ends the turn.
+        hooks: Functions that the loop asks.
+        decide: Decides about calls that would wait, in place of a person; None from it leaves the call waiting.
+        asks: Names of tools that are questions to the user: they are never run, the turn pauses for the answer.
+        handoffs: Agents that may take over, by the name of the tool that the model calls for it.
     """
 
     registry: Registry = field(default_factory=Registry)
@@ -67,6 +153,14 @@ class Terms:
     sampling: Sampling = field(default_factory=Sampling)
     options: RenderOptions = field(default_factory=lambda: RenderOptions(repair=True))
     refusal: str = REFUSAL
+    agent: str = ""
+    price: Price | None = None
+    constrain: Callable[[int, Sampling], Sampling] | None = None
+    compaction: Compaction | None = None
+    hooks: Hooks = Hooks()
+    decide: Callable[[Asked, ToolCall], Awaitable[Decision | None]] | None = None
+    asks: frozenset[str] = frozenset()
+    handoffs: Mapping[str, Handoff] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def offered(terms: Terms, dialect: Dialect) -> tuple[RenderOptions, list[dict[str, Any]], tuple[str, ...]]:

@@ -10,7 +10,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from scripted import call, scripted_stack
 
 from arriero.prompts.messages import Message
-from arriero.stack.events import TextDelta, to_json
+from arriero.stack.event_json import to_json
+from arriero.stack.events import TextDelta
 from arriero.stack.log import SQLiteLog
 from arriero.stack.turn import Terms
 from arriero.tools import Registry, tool

@@ -11,16 +11,8 @@ from scripted import ScriptedEngine, call, engine_of, kinds, logged, of, run, sc
 
 from arriero.prompts.dialect import Dialect
 from arriero.prompts.messages import Message, ToolCall
-from arriero.stack.events import (
-    CallFinished,
-    CallProgressed,
-    CallStarted,
-    Event,
-    TurnFinished,
-    TurnStarted,
-    from_json,
-    to_json,
-)
+from arriero.stack.event_json import from_json, to_json
+from arriero.stack.events import CallFinished, CallProgressed, CallStarted, Event, TurnFinished, TurnStarted
 from arriero.stack.log import SQLiteLog
 from arriero.stack.stack import Stack
 from arriero.stack.turn import Limits, Terms

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from scripted import call, engine_of, run, scripted_stack
 
-from arriero.stack.events import CallStarted, PromptAppended, from_json
+from arriero.stack.event_json import from_json
+from arriero.stack.events import CallStarted, PromptAppended
 from arriero.stack.log import SQLiteLog
 from arriero.stack.turn import Terms
 from arriero.tools import Registry, tool

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from arriero.prompts.messages import ImagePart, Message, TextPart, ToolCall
 from arriero.stack.engine import Usage
+from arriero.stack.event_json import UnreadableEvent, from_json, to_json
 from arriero.stack.events import (
     CallFinished,
     CallProgressed,
@@ -18,10 +19,7 @@ from arriero.stack.events import (
     TurnFailed,
     TurnFinished,
     TurnStarted,
-    UnreadableEvent,
     VerdictGiven,
-    from_json,
-    to_json,
 )
 from arriero.stack.shields import Verdict
 from arriero.tools import Artifact, ToolResult

@@ -1,4 +1,4 @@
-"""The event log: append-only, on disk before an event's effect is visible."""
+"""An event log in one SQLite file."""
 
 import asyncio
 import logging
@@ -7,15 +7,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from os import W_OK, access
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from arriero.prompts.errors import ArrieroError
-from arriero.stack.events import Event, UnreadableEvent, from_json, kind_of, to_json
+from arriero.stack.event_json import UnreadableEvent, from_json, kind_of, to_json
+from arriero.stack.events import Event
+from arriero.stack.log.record import LogBusy, LogConflict, LogError, Record
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -49,76 +49,6 @@ _REMEDIES = (
     ("SQLITE_NOTADB", "that file is something else; give another path"),
 )
 _ANY_REMEDY = "check the disk, and that nothing else changes the file"
-
-
-class LogError(ArrieroError):
-    """The event log cannot be opened, read or written. What was to follow has not happened."""
-
-
-class LogBusy(LogError):
-    """Another process was writing all the time."""
-
-
-class LogConflict(LogError):
-    """Another process continued the session in the meantime."""
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """An event as logged.
-
-    Args:
-        session: Session that the turn belongs to.
-        turn: The turn.
-        seq: Position in the session, from 0, without gaps.
-        time: Seconds since the epoch when it was written.
-        event: The event.
-    """
-
-    session: str
-    turn: str
-    seq: int
-    time: float
-    event: Event
-
-
-class EventLog(Protocol):
-    """Keeps the events of sessions, in order."""
-
-    async def append(self, session: str, turn: str, seq: int, events: Sequence[Event]) -> None:
-        """Write events, all or none. They are durable when this returns.
-
-        Args:
-            session: The session.
-            turn: The turn.
-            seq: Position of the first event; it must be the session's next one.
-            events: The events.
-
-        Raises:
-            LogConflict: The session already has an event at that position.
-            LogError: They could not be written.
-        """
-        ...
-
-    async def read(self, session: str, turn: str | None = None) -> list[Record]:
-        """Events of a session, or of one turn of it, in order.
-
-        Raises:
-            LogError: The log could not be read.
-        """
-        ...
-
-    async def length(self, session: str) -> int:
-        """Number of events of a session, which is its next position.
-
-        Raises:
-            LogError: The log could not be read.
-        """
-        ...
-
-    async def aclose(self) -> None:
-        """Release the log."""
-        ...
 
 
 class SQLiteLog:

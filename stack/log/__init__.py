@@ -1,0 +1,27 @@
+"""The event log: append-only, on disk before an event's effect is visible."""
+
+from arriero.stack.log.record import (
+    EventLog,
+    LogBusy,
+    LogConflict,
+    LogError,
+    Record,
+    SessionBusy,
+    TurnState,
+    TurnSummary,
+    UnknownSession,
+)
+from arriero.stack.log.sqlite import SQLiteLog
+
+__all__ = [
+    "EventLog",
+    "LogBusy",
+    "LogConflict",
+    "LogError",
+    "Record",
+    "SQLiteLog",
+    "SessionBusy",
+    "TurnState",
+    "TurnSummary",
+    "UnknownSession",
+]
