@@ -95,14 +95,17 @@ class Hooks:
     """Functions of the agent's that the turn loop asks. Each is optional, and awaited.
 
     Args:
+        terms: Given the number of the step that follows and the terms so far; those that it returns hold from there on.
         before_step: Given the number of the step that follows; messages that it returns are read by the model first.
-        before_calls: Given a step's number and calls; those that it returns, as many and in the same order, are run.
+        before_calls: Given a step's number and calls; what it returns, as many and in the same order, takes their place:
+            a call is run, a result is taken as it is and nothing is run for it.
         after_calls: Given a step's number and results; the results that it returns are what the model reads.
         accept: Given an answer; what it returns, if anything, is given to the model as a message, and the turn goes on.
     """
 
+    terms: Callable[[int, "Terms"], Awaitable["Terms"]] | None = None
     before_step: Callable[[int], Awaitable[Sequence[Message]]] | None = None
-    before_calls: Callable[[int, Sequence[ToolCall]], Awaitable[Sequence[ToolCall]]] | None = None
+    before_calls: Callable[[int, Sequence[ToolCall]], Awaitable[Sequence[ToolCall | ToolResult]]] | None = None
     after_calls: Callable[[int, Sequence[ToolResult]], Awaitable[Sequence[ToolResult]]] | None = None
     accept: Callable[[str], Awaitable[Message | None]] | None = None
 
@@ -118,7 +121,7 @@ class Handoff:
     """
 
     agent: str
-    terms: Callable[[], "Terms"]
+    terms: Callable[[], Awaitable["Terms"]]
     carry: Callable[[Sequence[Message]], Awaitable[Sequence[Message]]] | None = None
 
 
@@ -136,6 +139,7 @@ class Terms:
         options: How to render. By default nothing of a client's history is refused or lost that a prompt can hold.
         refusal: What the user reads when a shield forbids.
         agent: Name of the agent that takes the turn.
+        deps: What the agent's caller gave for its tools, which find it in their context.
         price: What tokens cost.
         constrain: Gives the sampling of a step, from its number and `sampling`: with another grammar, for instance.
         compaction: What to give up when the conversation becomes too long for the model's context; None ends the turn.
@@ -154,6 +158,7 @@ class Terms:
     options: RenderOptions = field(default_factory=lambda: RenderOptions(repair=True))
     refusal: str = REFUSAL
     agent: str = ""
+    deps: Any = None
     price: Price | None = None
     constrain: Callable[[int, Sampling], Sampling] | None = None
     compaction: Compaction | None = None
