@@ -97,8 +97,8 @@ class Hooks:
     Args:
         terms: Given the number of the step that follows and the terms so far; those that it returns hold from there on.
         before_step: Given the number of the step that follows; messages that it returns are read by the model first.
-        before_calls: Given a step's number and calls; what it returns, as many and in the same order, takes their place:
-            a call is run, a result is taken as it is and nothing is run for it.
+        before_calls: Given a step's number and calls; what it returns, as many and in the same order, takes their
+            place: a call is run, a result is taken as it is and nothing is run for it.
         after_calls: Given a step's number and results; the results that it returns are what the model reads.
         accept: Given an answer; what it returns, if anything, is given to the model as a message, and the turn goes on.
     """

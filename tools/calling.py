@@ -231,6 +231,7 @@ class Calling:
             call_id=self._id,
             deadline=min(given.deadline, deadline),
             idempotency_key=self._key,
+            deps=given.deps,
             count_tokens=self._rules.count_tokens or given.count_tokens,
             report=self._report,
             ask=self._ask if self._rules.approve else None,

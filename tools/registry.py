@@ -312,6 +312,7 @@ def _context_of(
         run=context.run,
         deadline=context.deadline,
         idempotency_key=hashlib.sha256(f"{key}\0{position}".encode()).hexdigest()[:32] if key else "",
+        deps=context.deps,
         count_tokens=context.count_tokens,
         report=partial(on_progress, position) if on_progress else context.report,
     )
