@@ -1,49 +1,31 @@
 """Turns for people and for programs to read, event by event."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
 from arriero.agents.agent import Agent
 from arriero.agents.turn import Turn
-from arriero.prompts.messages import JSON, ToolCall
+from arriero.agents.wording import Line, Tone, call_text, line_of, time_text
 from arriero.prompts.visible import visible
-from arriero.stack.engine import Usage
 from arriero.stack.event_json import to_json
-from arriero.stack.events import (
-    CallFinished,
-    CallProgressed,
-    CallStarted,
-    Event,
-    LimitReached,
-    PromptAppended,
-    StepFinished,
-    TextDelta,
-    TurnFailed,
-    TurnFinished,
-    TurnStarted,
-    VerdictGiven,
-)
+from arriero.stack.events import CallFinished, CallProgressed, CallStarted, Event, TextDelta, TurnFinished
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 _LABEL = 10
-_RESULT_LINES = 8
-_LINE_CHARS = 160
-
-
-def call_text(call: ToolCall) -> str:
-    """A call on one line, as Python would write it.
-
-    Example:
-        >>> call_text(ToolCall("web_search", {"query": "Mount Orla"}))
-        'web_search(query="Mount Orla")'
-    """
-    arguments = ", ".join(f"{name}={_json(value)}" for name, value in call.arguments.items())
-    return f"{call.name}({arguments})"
+STYLES: Mapping[Tone, str] = {
+    "": "",
+    "call": "cyan",
+    "good": "green",
+    "bad": "red",
+    "waits": "yellow",
+    "quiet": "dim",
+}
+"""Colours of a terminal."""
 
 
 class Presenter(Protocol):
@@ -82,13 +64,31 @@ async def show_turn(agent: Agent, text: str, presenter: Presenter, *, session: s
     Raises:
         ArrieroError: As from `Agent.run`.
     """
-    session, events = session or uuid4().hex, list[Event]()
-    async with aclosing(agent.stream(text, session=session)) as stream:
+    session = session or uuid4().hex
+    return await show_events(agent.stream(text, session=session), presenter, session=session)
+
+
+async def show_events(events: AsyncGenerator[Event, None], presenter: Presenter, *, session: str) -> Turn:
+    """Show a turn that runs.
+
+    Args:
+        events: Its events, as they come.
+        presenter: Shows them.
+        session: Its session.
+
+    Returns:
+        What came of it.
+
+    Raises:
+        ArrieroError: As from `Agent.stream`.
+    """
+    seen = list[Event]()
+    async with aclosing(events) as stream:
         async for event in stream:
             presenter.show(event)
-            if not isinstance(event, TextDelta):
-                events.append(event)
-    return Turn.of(events, session)
+            if not isinstance(event, TextDelta | CallProgressed):
+                seen.append(event)
+    return Turn.of(seen, session)
 
 
 class JSONLines:
@@ -99,7 +99,7 @@ class JSONLines:
 
     Example:
         >>> JSONLines(print).show(TextDelta(1, "hi"))
-        {'v': 1, 'kind': 'TextDelta', 'step': 1, 'text': 'hi'}
+        {'v': 2, 'kind': 'TextDelta', 'step': 1, 'text': 'hi'}
     """
 
     def __init__(self, write: Callable[[Mapping[str, Any]], None]) -> None:
@@ -125,9 +125,11 @@ class Screen:
     Args:
         console: Where to write. Colour is its decision.
         steps: Whether to show the engine's part too: prompts, steps, tokens and times.
+        folded: Whether a call takes one line, without its result.
 
     Example:
         >>> from rich.console import Console
+        >>> from arriero.stack.engine import Usage
         >>> screen = Screen(Console(width=80))
         >>> screen.show(TextDelta(1, "The result is 42."))
           answer    The result is 42.
@@ -136,10 +138,12 @@ class Screen:
           done      answer, 40 tokens read, 6 written, 0.25 s
     """
 
-    def __init__(self, console: "Console", *, steps: bool = True) -> None:
+    def __init__(self, console: "Console", *, steps: bool = True, folded: bool = False) -> None:
         self._console = console
         self._steps = steps
+        self._folded = folded
         self._open = False
+        self._calling: tuple[int, int] | None = None
         self._title: str | None = None
 
     def begin(self, name: str, text: str) -> None:
@@ -149,7 +153,7 @@ class Screen:
     def note(self, kind: str, text: str | None) -> None:
         """Write a note, if there is something to say."""
         if text:
-            self._line(kind, text, "red")
+            self._line(Line(kind, text, "bad"))
 
     def show(self, event: Event) -> None:
         """Write an event."""
@@ -157,93 +161,57 @@ class Screen:
             self._close_line()
             self._write(f"\n{self._title}", "bold")
             self._title = None
-        match event:
-            case TurnStarted():
-                return
-            case PromptAppended(step, token_ids):
-                self._engine("prompt", f"step {step}: {len(token_ids)} tokens appended")
-            case TextDelta(_, text):
-                self._stream(text)
-            case StepFinished(step, _, _, _, _, usage, duration):
-                self._engine("model", f"step {step}: {_tokens(usage)}, {_time(duration)}")
-            case CallStarted(_, call):
-                self._line("call", call_text(call), "cyan")
-            case CallProgressed(_, call, message, done, total):
-                self._engine("progress", _progress(call.name, message, done, total))
-            case CallFinished(_, result):
-                note = f"{result.call.name}: {'failed, ' if result.error else ''}{_time(result.duration)}"
-                self._line("result", _shown(result.content), "red" if result.error else "", note)
-            case VerdictGiven(where, verdict, duration, shield):
-                said = "safe" if verdict.allowed else verdict.reason
-                score = "" if verdict.score is None else f" ({verdict.score:.2f})"
-                style = "green" if verdict.allowed else "red"
-                self._line("verdict", f"{where}: {said}{score}", style, f"{shield}: {_time(duration)}")
-            case LimitReached(limit, detail):
-                self._line("limit", f"{limit}: {detail}", "yellow")
-            case TurnFailed(error, message):
-                self._line("failed", f"{error}: {message}", "red")
-            case TurnFinished(text, reason, usage, duration):
-                self._finish(text if reason == "refused" else "", f"{reason}, {_tokens(usage)}, {_time(duration)}")
-            case _:
-                return
+        if isinstance(event, TextDelta):
+            self._stream(event.text)
+            return
+        if self._folded and isinstance(event, CallStarted | CallFinished):
+            self._fold(event)
+            return
+        line = line_of(event)
+        if isinstance(event, TurnFinished) and event.reason == "refused" and event.text:
+            self._line(Line("answer", event.text))
+        if line is not None and (self._steps or not line.inner):
+            self._line(line)
+        if isinstance(event, TurnFinished):
+            self._close_line()
 
-    def _finish(self, unshown: str, note: str) -> None:
-        if unshown:
-            self._line("answer", unshown, "")
-        self._engine("done", note)
-        self._close_line()
-
-    def _engine(self, label: str, text: str) -> None:
-        if self._steps:
-            self._line(label, text, "dim")
+    def _fold(self, event: CallStarted | CallFinished) -> None:
+        """A call in one line: its time comes at its end, unless something else was written meanwhile."""
+        if isinstance(event, CallStarted):
+            self._close_line()
+            self._write(f"  {call_text(event.call)}", "cyan", end="")
+            self._open, self._calling = True, (event.step, event.position)
+            return
+        if self._calling != (event.step, event.position):
+            self._close_line()
+            self._write(f"  {event.result.call.name}", "cyan", end="")
+        took = time_text(event.result.duration)
+        self._write(f"  failed, {took}" if event.result.error else f"  {took}", "red" if event.result.error else "dim")
+        self._open, self._calling = False, None
 
     def _stream(self, text: str) -> None:
+        if self._calling:
+            self._close_line()
         if not self._open:
             self._write(f"  {'answer':<{_LABEL}}" if self._steps else "", "dim", end="")
             self._open = True
         self._write(text.replace("\n", "\n" + " " * (_LABEL + 2 if self._steps else 0)), "", end="")
 
-    def _line(self, label: str, text: str, style: str, note: str = "") -> None:
+    def _line(self, line: Line) -> None:
         self._close_line()
-        first, *others = text.split("\n")
-        self._write(f"  {label:<{_LABEL}}", "dim", end="")
-        self._write(first, style)
+        first, *others = line.text.split("\n")
+        self._write(f"  {line.label:<{_LABEL}}", "dim", end="")
+        self._write(first, STYLES[line.tone])
         for other in others:
-            self._write(" " * (_LABEL + 2) + other, style)
-        if note and self._steps:
-            self._write(" " * (_LABEL + 2) + note, "dim")
+            self._write(" " * (_LABEL + 2) + other, STYLES[line.tone])
+        if line.note and self._steps:
+            self._write(" " * (_LABEL + 2) + line.note, "dim")
 
     def _close_line(self) -> None:
         if self._open:
-            self._open = False
+            self._open, self._calling = False, None
             self._write("", "")
 
     def _write(self, text: str, style: str, *, end: str = "\n") -> None:
         text = visible(text)
         self._console.print(text, style=style, end=end, markup=False, highlight=False, emoji=False, soft_wrap=True)
-
-
-def _json(value: JSON) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _shown(content: JSON) -> str:
-    text = content if isinstance(content, str) else _json(content)
-    lines = [line if len(line) <= _LINE_CHARS else line[: _LINE_CHARS - 1] + "…" for line in text.split("\n")]
-    if len(lines) > _RESULT_LINES:
-        lines[_RESULT_LINES - 1 :] = [f"… {len(lines) - _RESULT_LINES + 1} more lines"]
-    return "\n".join(lines)
-
-
-def _progress(tool: str, message: str, done: float | None, total: float | None) -> str:
-    amount = "" if done is None else f" {done:g}" + ("" if total is None else f" of {total:g}")
-    return f"{tool}{amount}" + (f": {message}" if message else "")
-
-
-def _tokens(usage: Usage) -> str:
-    cached = f" ({usage.cached_tokens} cached)" if usage.cached_tokens else ""
-    return f"{usage.prompt_tokens} tokens read{cached}, {usage.completion_tokens} written"
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds:.2f} s" if seconds >= 0.1 else f"{1000 * seconds:.0f} ms"
