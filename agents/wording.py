@@ -33,6 +33,7 @@ from arriero.stack.events import (
     TurnStarted,
     VerdictGiven,
     WorkflowFinished,
+    WorkflowPaused,
     WorkflowStarted,
 )
 
@@ -201,7 +202,7 @@ def line_of(event: Event) -> Line | None:
             return Line("failed", f"{error}: {message}", "bad")
         case TurnFinished(_, reason, usage, duration):
             return Line("done", f"{reason}, {tokens_text(usage)}, {time_text(duration)}", "quiet", inner=True)
-        case WorkflowStarted() | NodeStarted() | NodeFinished() | NodeFailed() | WorkflowFinished():
+        case WorkflowStarted() | NodeStarted() | NodeFinished() | NodeFailed() | WorkflowPaused() | WorkflowFinished():
             return _workflow_line(event)
         case _:
             return _turn_line(event)
@@ -250,7 +251,9 @@ def _turn_line(
             assert_never(event)
 
 
-def _workflow_line(event: WorkflowStarted | NodeStarted | NodeFinished | NodeFailed | WorkflowFinished) -> Line:
+def _workflow_line(
+    event: WorkflowStarted | NodeStarted | NodeFinished | NodeFailed | WorkflowPaused | WorkflowFinished,
+) -> Line:
     match event:
         case WorkflowStarted(workflow, _, given):
             return Line("workflow", f"{workflow}: {cut(value_text(given))}")
@@ -262,6 +265,8 @@ def _workflow_line(event: WorkflowStarted | NodeStarted | NodeFinished | NodeFai
             return Line("output", cut(value_text(output)), note=note)
         case NodeFailed(node, key, attempt, error, message):
             return Line("failed", f"{node_text(node, key)}, attempt {attempt}: {error}: {message}", "bad")
+        case WorkflowPaused(waiting):
+            return Line("paused", f"it waits for {', '.join(waiting)}", "waits")
         case WorkflowFinished(output, error, duration):
             if error:
                 return Line("failed", error, "bad", time_text(duration))

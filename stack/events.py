@@ -1,7 +1,7 @@
 """What happens in a session, as a closed union of values. State is a fold over them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from arriero.prompts.messages import JSON, Message, ToolCall
@@ -211,7 +211,7 @@ class TurnPaused:
 
 @dataclass(frozen=True, slots=True)
 class TurnResumed:
-    """A process took the turn up again where it had paused, or where another process died.
+    """A process took the turn, or the workflow, up again where it had paused, or where another process died.
 
     Args:
         owner: The process, as its lease names it.
@@ -277,11 +277,13 @@ class WorkflowStarted:
         workflow: Its name.
         version: Fingerprint of its graph.
         input: What it was given.
+        nodes: Fingerprints of the graph's parts, by their names.
     """
 
     workflow: str
     version: str
     input: JSON
+    nodes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,11 +294,13 @@ class NodeStarted:
         node: Name of the node.
         key: Which run of it this is, where a loop or a parallel map runs it often.
         attempt: Number of the attempt, from 1.
+        of: How many items a parallel map runs the node for; 0 where it is no map.
     """
 
     node: str
     key: str
     attempt: int = 1
+    of: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,6 +337,19 @@ class NodeFailed:
     attempt: int
     error: str
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowPaused:
+    """The workflow waits for decisions, and the process may end. It goes on with `resume`.
+
+    Args:
+        waiting: What it waits for: names of interrupted nodes, and of their agents' calls.
+        duration: Seconds of the process that paused it.
+    """
+
+    waiting: tuple[str, ...]
+    duration: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -412,6 +429,7 @@ Event = (
     | NodeStarted
     | NodeFinished
     | NodeFailed
+    | WorkflowPaused
     | WorkflowFinished
 )
 """Everything that can happen. Every reader matches them all."""
