@@ -14,7 +14,7 @@ TORCH_OPTIONS ?= # for instance --index-url of PyTorch's CPU builds, which are g
 UNWANTED := torchvision torchaudio torchcodec  # CUDA builds, which break `import transformers` on a CPU torch
 
 .DELETE_ON_ERROR:
-.PHONY: help env vllm-env bubblewrap demo test sandbox-cases lint format bench fuzz doctor clean
+.PHONY: help env vllm-env bubblewrap postgresql chromium demo test sandbox-cases lint format bench fuzz doctor clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,7 +23,7 @@ demo: .venv/all ## Install if needed, then run the example workflows on the bund
 	@$(MAKE) bubblewrap || echo "trying without it"
 	@$(BIN)/arriero demo
 
-test: .venv/dev .venv/mcp-examples/version .venv-vllm/ready bubblewrap ## Install if needed, then run all tests, a real vLLM server included
+test: .venv/dev .venv/mcp-examples/version .venv-vllm/ready bubblewrap postgresql chromium ## Install if needed, then run all tests, a real vLLM server included
 	@$(BIN)/python -m pytest -q $(TESTS)
 
 sandbox-cases: .venv/all $(if $(filter-out bubblewrap,$(TIER)),,bubblewrap) ## Run abuse cases (CASES=FILE) against a TIER of the code interpreter's sandbox
@@ -32,7 +32,7 @@ sandbox-cases: .venv/all $(if $(filter-out bubblewrap,$(TIER)),,bubblewrap) ## R
 lint: .venv/dev ## Format, lint, types, import rules
 	@echo "ruff format"; $(BIN)/ruff format --check .
 	@echo "ruff check"; $(BIN)/ruff check .
-	@echo "mypy --strict"; $(BIN)/mypy --strict -p arriero; $(BIN)/mypy --strict benchmarks
+	@echo "mypy --strict"; $(BIN)/mypy --strict -p arriero; $(BIN)/mypy --strict benchmarks --exclude benchmarks/peers
 	@echo "lint-imports"; $(BIN)/lint-imports --no-logo
 
 format: .venv/dev ## Format the code and sort its imports
@@ -43,6 +43,7 @@ bench: .venv/dev bubblewrap ## Measure what steps, imports, prompts, tools and t
 	@$(BIN)/python benchmarks/overhead.py
 	@$(BIN)/python benchmarks/prompts.py
 	@$(BIN)/python benchmarks/tools.py
+	@$(BIN)/python benchmarks/agents.py
 
 fuzz: .venv/dev ## Try the laws of prompts on many more inputs than the tests do
 	@$(BIN)/python -m pytest -q -m hypothesis --hypothesis-profile=fuzz $(or $(TESTS),tests/prompts)
@@ -58,15 +59,27 @@ clean: ## Remove the environments and caches
 	rm -rf .venv .venv-vllm build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-bubblewrap: ## Install bubblewrap, which confines the code interpreter
-	@command -v bwrap >/dev/null || { \
+# $(call system_package,COMMAND,PACKAGE): install what COMMAND comes with, where it is missing
+define system_package
+	@command -v $(1) >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/$(1)' >/dev/null || { \
 		sudo=; [ "$$(id -u)" = 0 ] || sudo="sudo -n"; \
 		if command -v apt-get >/dev/null && { [ -z "$$sudo" ] || $$sudo true 2>/dev/null; }; then \
-			echo "installing bubblewrap"; \
-			$$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq bubblewrap >/dev/null; \
+			echo "installing $(2)"; \
+			$$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(2) >/dev/null; \
 		fi; \
-		command -v bwrap >/dev/null || { echo "bubblewrap is missing and cannot be installed from here: install it" \
-			"as root (Debian, Ubuntu: apt-get install bubblewrap; Fedora: dnf install bubblewrap) and run make again" >&2; exit 1; }; }
+		command -v $(1) >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/$(1)' >/dev/null || { \
+			echo "$(2) is missing and cannot be installed from here: install it as root" \
+			"(Debian, Ubuntu: apt-get install $(2)) and run make again" >&2; exit 1; }; }
+endef
+
+bubblewrap: ## Install bubblewrap, which confines the code interpreter
+	$(call system_package,bwrap,bubblewrap)
+
+postgresql: # a server's programs, for the tests of the event log
+	$(call system_package,initdb,postgresql)
+
+chromium: # for the tests of pages
+	$(call system_package,chromium,chromium)
 
 .venv/all: pyproject.toml | .venv/torch
 	@echo "installing arriero and its extras"

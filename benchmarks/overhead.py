@@ -14,7 +14,6 @@ prefix cache: every full block of the transcript that the server has already see
 import argparse
 import asyncio
 import json
-import multiprocessing
 import re
 import statistics
 import subprocess
@@ -24,17 +23,15 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import httpx2
+from stub_server import ANSWER, QUESTION, serving
 
-from arriero.models import DEMO
 from arriero.prompts.dialect import Dialect
 from arriero.prompts.messages import Message
-from arriero.prompts.tokens import Tokenizer
 from arriero.stack.engine import Delta, Sampling, Usage
 from arriero.stack.engines.completions import request_body
 from arriero.stack.engines.vllm import VLLMEngine
@@ -44,10 +41,7 @@ from arriero.stack.stack import Stack
 from arriero.stack.turn import Limits, Terms
 from arriero.tools import Registry, tool
 
-CALL = '{"name": "double", "parameters": {"number": 21}}'
-ANSWER = "The double of 21 is 42, as you asked."
 TARGETS = {"added_cpu_ms_per_step": "  (target: at most 1.5)", "import_cpu_s": "  (target: below 0.25)"}
-QUESTION = "What is the double of 21?"
 
 
 @tool
@@ -90,62 +84,12 @@ class Recording:
         await self._engine.aclose()
 
 
-def stub(steps: int, ready: Connection) -> None:
-    """Serve the scripted turn for ever: a call in every step but the last."""
-    tokenizer = Tokenizer.from_folder(DEMO)
-    end = tokenizer.special_id("<|eot_id|>")
-    scripts = [stream([*tokenizer.encode(CALL), end])] * (steps - 1) + [stream([*tokenizer.encode(ANSWER), end])]
-    asyncio.run(serve(scripts, ready))
-
-
-def stream(ids: list[int]) -> bytes:
-    """The server-sent events with which vLLM would stream these ids, one token in an event."""
-    events: list[dict[str, Any]] = [{"choices": [choice([id_])]} for id_ in ids[:-1]]
-    events.append({"choices": [choice(ids[-1:], "stop")]})
-    events.append({"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": len(ids), "total_tokens": 1}})
-    head = {"id": "cmpl-0", "object": "text_completion", "created": 0, "model": "stub"}
-    return b"".join(b"data: %s\n\n" % json.dumps(head | event).encode() for event in events) + b"data: [DONE]\n\n"
-
-
-def choice(ids: list[int], reason: str | None = None) -> dict[str, Any]:
-    """One choice of an event."""
-    return {"index": 0, "text": "", "logprobs": None, "finish_reason": reason, "stop_reason": None, "token_ids": ids}
-
-
-async def serve(scripts: list[bytes], ready: Connection) -> None:
-    """Answer every request at once: the models, or the next script."""
-    models = json.dumps({"object": "list", "data": [{"id": "stub", "max_model_len": 131072, "root": str(DEMO)}]})
-    asked = 0
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal asked
-        try:
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                length = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
-                await reader.readexactly(int(length[0].split(b":")[1]) if length else 0)
-                if head.startswith(b"GET"):
-                    kind, body = b"application/json", models.encode()
-                else:
-                    kind, body = b"text/event-stream", scripts[asked % len(scripts)]
-                    asked += 1
-                writer.write(
-                    b"HTTP/1.1 200 OK\r\ncontent-type: %s\r\ncontent-length: %d\r\n\r\n%s" % (kind, len(body), body)
-                )
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            writer.close()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0, limit=2**24)
-    ready.send(server.sockets[0].getsockname()[1])
-    await server.serve_forever()
-
-
 def terms(steps: int) -> Terms:
     """The terms of the scripted turn."""
     return Terms(
         registry=Registry([double]),
         instructions="You are a helpful assistant.",
-        limits=Limits(steps=steps, calls=steps, tokens=100_000),
+        limits=Limits(steps=steps, calls=steps, tokens=100_000, repeats=steps),
         sampling=Sampling(max_tokens=256),
     )
 
@@ -271,16 +215,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.add_argument("--vllm", metavar="URL", help="also count prefix-cache hits on this server")
     chosen = parser.parse_args()
-    here, there = multiprocessing.get_context("spawn").Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=stub, args=(chosen.steps, there), daemon=True)
-    process.start()
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            url = f"http://127.0.0.1:{here.recv()}"
-            report = asyncio.run(measure(url, chosen.steps, chosen.repeats, Path(folder)))
-    finally:
-        process.terminate()
-        process.join()
+    with serving(chosen.steps) as url, tempfile.TemporaryDirectory() as folder:
+        report = asyncio.run(measure(url, chosen.steps, chosen.repeats, Path(folder)))
     report["import_cpu_s"] = import_seconds(5)
     if chosen.vllm:
         report |= asyncio.run(prefix_cache(chosen.vllm))

@@ -75,8 +75,10 @@ class DeltaReader:
     def feed(self, chunk: bytes) -> Iterator[Delta]:
         """Read the next bytes, cut anywhere.
 
+        What has come together is one delta: a busy reader catches up, and the rest costs it less.
+
         Yields:
-            Deltas, all but the last of the answer.
+            A delta, if there is one; the last of the answer is kept for `finish`.
 
         Raises:
             EngineInterrupted: The answer stopped making sense after it had begun, or vLLM gave it up.
@@ -84,20 +86,22 @@ class DeltaReader:
             NotNow: The server failed inside the stream, before anything was delivered.
         """
         *lines, self._rest = (self._rest + chunk).split(b"\n")
-        for line in lines:
-            if not line.startswith(b"data:"):
-                continue
-            payload = line[5:].strip()
-            if payload == b"[DONE]":
-                self._done = True
-                continue
-            try:
-                delta = self._read(pydantic_core.from_json(payload))
-            except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-                raise self._unusable(payload) from error
-            if delta is not None:
-                self.begun = True
-                yield delta
+        ids: list[int] = []
+        logprobs: list[dict[int, float]] = []
+        failure: Exception | None = None
+        try:
+            for line in lines:
+                delta = self._line(line)
+                if delta is not None:
+                    self.begun = True
+                    ids += delta.token_ids
+                    logprobs += delta.logprobs
+        except (EngineError, NotNow) as error:  # what came before it is delivered first
+            failure = error
+        if ids:
+            yield Delta(tuple(ids), tuple(logprobs))
+        if failure is not None:
+            raise failure
 
     def finish(self) -> Delta:
         """The last delta, once the stream has ended: finish reason and usage included.
@@ -116,6 +120,18 @@ class DeltaReader:
         raise EngineInterrupted(
             f"{self._where} closed the stream before the answer was complete: see the server's log, then ask again"
         )
+
+    def _line(self, line: bytes) -> Delta | None:
+        if not line.startswith(b"data:"):
+            return None
+        payload = line[5:].strip()
+        if payload == b"[DONE]":
+            self._done = True
+            return None
+        try:
+            return self._read(pydantic_core.from_json(payload))
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+            raise self._unusable(payload) from error
 
     def _read(self, event: dict[str, Any]) -> Delta | None:
         if "error" in event:
