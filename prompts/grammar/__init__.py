@@ -1,6 +1,6 @@
 """What a model may write: tools and types as grammars for constrained decoding."""
 
-from arriero.prompts.grammar.answers import answer_grammar
+from arriero.prompts.grammar.answers import answer_grammar, answer_schema
 from arriero.prompts.grammar.calls import Named, Policy, Syntax, call_grammar
 from arriero.prompts.grammar.grammar import UNBOUNDED, Grammar, GrammarNotExpressible, Limits
 
@@ -13,5 +13,6 @@ __all__ = [
     "Policy",
     "Syntax",
     "answer_grammar",
+    "answer_schema",
     "call_grammar",
 ]

@@ -27,12 +27,27 @@ def answer_grammar(answer: Any, *, limits: Limits = UNBOUNDED, strict: bool = Fa
     """
     rules = Rules()
     values = Values(rules, python=False, limits=limits, strict=strict)
-    schema = answer if isinstance(answer, dict | bool) else _schema(answer)
+    schema = answer if isinstance(answer, dict | bool) else answer_schema(answer)
     root = values.document(schema, "the answer")
     return Grammar(rules.text(root), tuple(values.notes))
 
 
-def _schema(answer: Any) -> dict[str, Any]:
+def answer_schema(answer: Any) -> dict[str, Any]:
+    """The JSON schema of a type.
+
+    Args:
+        answer: A pydantic model, a dataclass, or any type that pydantic reads.
+
+    Returns:
+        The schema of what is validated, not of what is written back.
+
+    Raises:
+        GrammarNotExpressible: The type has no JSON schema.
+
+    Example:
+        >>> answer_schema(list[bool])
+        {'items': {'type': 'boolean'}, 'type': 'array'}
+    """
     from pydantic import TypeAdapter
     from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 

@@ -52,6 +52,7 @@ def call_grammar(
     builtin_tools: Sequence[str] = (),
     limits: Limits = UNBOUNDED,
     strict: bool = False,
+    answer: Mapping[str, Any] | None = None,
 ) -> Grammar:
     r"""The grammar of one message of the model.
 
@@ -67,6 +68,7 @@ def call_grammar(
         builtin_tools: Built-in tools that the prompt switches on.
         limits: How long things may become.
         strict: Refuse what cannot be expressed, instead of noting it in `Grammar.notes`.
+        answer: JSON schema of what the model writes where it calls nothing; None for free text.
 
     Returns:
         The grammar.
@@ -90,7 +92,12 @@ def call_grammar(
     choices = written.of_declared([tool for tool in declared if tool[0] in wanted])
     choices += written.of_builtin([name for name in builtin_tools if name in wanted], names, limits)
     if policy in ("auto", "none"):
-        choices.append(prose(rules, names, sorted(BUILTIN_TOOLS)))
+        if answer is None:
+            choices.append(prose(rules, names, sorted(BUILTIN_TOOLS)))
+        else:
+            said = Values(rules, python=False, limits=limits, strict=strict)
+            choices.append(said.document(answer, "the answer"))
+            values.notes += said.notes
     return Grammar(rules.text(either(choices)), tuple(values.notes))
 
 
