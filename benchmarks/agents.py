@@ -178,7 +178,7 @@ async def idle_memory(folder: Path) -> float:
             for _ in range(IDLE_SESSIONS):
                 await turn_of(agent)
                 peak = max(peak, psutil.Process().memory_info().rss)
-    return round((peak - before) / IDLE_SESSIONS / 1024, 1)
+    return round(float(peak - before) / IDLE_SESSIONS / 1024, 1)
 
 
 def import_seconds(repeats: int) -> float:

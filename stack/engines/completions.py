@@ -1,6 +1,6 @@
 """vLLM's `/v1/completions` on the wire: the request's bytes, and its event stream read into deltas. No I/O."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pydantic_core
@@ -8,12 +8,13 @@ import pydantic_core
 from arriero.stack.engine import Delta, Sampling, Usage
 from arriero.stack.engines.http import NotNow, error_text
 from arriero.stack.errors import EngineError, EngineInterrupted, EngineRejected
+from arriero.stack.token_ids import TokenIds
 
 _LABEL = len("token_id:")
 
 
 def request_body(
-    model: str, prompt_ids: list[int], sampling: Sampling, max_tokens: int, grammar: str | None = None
+    model: str, prompt_ids: Sequence[int], sampling: Sampling, max_tokens: int, grammar: str | None = None
 ) -> bytes:
     """The JSON of one request.
 
@@ -32,7 +33,6 @@ def request_body(
     """
     body: dict[str, Any] = {
         "model": model,
-        "prompt": prompt_ids,
         "max_tokens": max_tokens,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
@@ -52,7 +52,8 @@ def request_body(
         body |= {"logprobs": sampling.logprobs, "return_tokens_as_token_ids": True}
     if grammar is not None:
         body["structured_outputs"] = {"grammar": grammar}
-    return pydantic_core.to_json(body)
+    prompt = prompt_ids.json() if isinstance(prompt_ids, TokenIds) else pydantic_core.to_json(prompt_ids)
+    return b'{"prompt":%b,%b' % (prompt, pydantic_core.to_json(body)[1:])
 
 
 class DeltaReader:
@@ -63,7 +64,7 @@ class DeltaReader:
         where: The server's address, for errors.
     """
 
-    def __init__(self, prompt_ids: list[int], where: str) -> None:
+    def __init__(self, prompt_ids: Sequence[int], where: str) -> None:
         self._prompt_ids = prompt_ids
         self._where = where
         self._rest = b""
@@ -155,7 +156,7 @@ class DeltaReader:
                 " rewrites its answers"
             )
         used = choice.get("prompt_token_ids")
-        if used is not None and used != self._prompt_ids:
+        if used is not None and used != list(self._prompt_ids):
             raise EngineRejected(
                 f"{self._where} used another prompt than the one sent ({len(used)} ids instead of"
                 f" {len(self._prompt_ids)}): take away what rewrites requests in front of vLLM"

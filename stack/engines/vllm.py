@@ -17,6 +17,7 @@ from arriero.stack.engines.completions import DeltaReader, request_body
 from arriero.stack.engines.http import NotFound, NotNow, Server
 from arriero.stack.engines.limits import answer_room, grammar_text
 from arriero.stack.errors import EngineInterrupted, EngineRejected, EngineUnavailable, ModelNotReadable
+from arriero.stack.token_ids import TokenIds
 
 _REMEDY = "pass tokenizer= with a folder that holds the model's tokenizer.json"
 
@@ -144,7 +145,7 @@ class VLLMEngine:
             EngineRejected: The server refused.
             EngineInterrupted: The answer broke off in the middle.
         """
-        prompt = list(prompt_ids)
+        prompt = prompt_ids if isinstance(prompt_ids, TokenIds) else list(prompt_ids)
         room = answer_room(prompt, sampling, self._context_length)
         body = request_body(self._model, prompt, sampling, room, grammar_text(sampling, self._tokenizer))
         attempt = 0
