@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Self
+from uuid import uuid4
 
 import anyio
 from anyio import to_thread
@@ -19,6 +20,7 @@ from arriero.stack.log import EventLog, SQLiteLog
 from arriero.stack.shields import LlamaGuard, Shield, UnknownShield
 from arriero.stack.tape import Sessions
 from arriero.stack.terms import Terms
+from arriero.stack.tracing import Tracing
 from arriero.stack.turn import run_turn
 
 _SHIELDS: Mapping[str, Callable[[Engine], Shield]] = MappingProxyType({"llama-guard": LlamaGuard})
@@ -32,6 +34,7 @@ class Stack:
         dialect: How it writes.
         log: Where events go.
         guard: Model that shields ask; None for the same model.
+        tracing: Hears of every turn, for OpenTelemetry; None for nobody.
 
     Example:
         >>> import anyio
@@ -43,11 +46,20 @@ class Stack:
         'TurnFinished'
     """
 
-    def __init__(self, engine: Engine, dialect: Dialect, *, log: EventLog, guard: Engine | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        dialect: Dialect,
+        *,
+        log: EventLog,
+        guard: Engine | None = None,
+        tracing: Tracing | None = None,
+    ) -> None:
         self.engine = engine
         self.dialect = dialect
         self.log = log
         self.guard = guard or engine
+        self.tracing = tracing
         self.sessions = Sessions(log)
 
     @classmethod
@@ -61,6 +73,7 @@ class Stack:
         dialect: str | Dialect | None = None,
         log: EventLog | str | Path | None = None,
         guard: Engine | None = None,
+        tracing: Tracing | None = None,
     ) -> "Opening":
         """A stack over a vLLM server. Use it as `async with Stack.connect(url) as stack`, or await it.
 
@@ -72,6 +85,7 @@ class Stack:
             dialect: How the model writes; None finds it by the model.
             log: File of the event log, or a log; None keeps events in memory.
             guard: Engine that serves Llama Guard; None asks the same model.
+            tracing: Hears of every turn, for OpenTelemetry; None for nobody.
 
         Returns:
             The opening of the stack.
@@ -88,7 +102,7 @@ class Stack:
             engine = await VLLMEngine.connect(url, model=model, tokenizer=tokenizer, api_key=api_key)
             return engine, [engine.model, *([tokenizer] if tokenizer else [])]
 
-        return Opening(lambda: cls._open(open_engine, dialect, log, guard))
+        return Opening(lambda: cls._open(open_engine, dialect, log, guard, tracing))
 
     @classmethod
     def local(
@@ -98,6 +112,7 @@ class Stack:
         dialect: str | Dialect | None = None,
         log: EventLog | str | Path | None = None,
         guard: Engine | None = None,
+        tracing: Tracing | None = None,
     ) -> "Opening":
         """A stack over a model in this process, through transformers. Use it as `connect`.
 
@@ -108,6 +123,7 @@ class Stack:
             dialect: How the model writes; None finds it by the folder.
             log: File of the event log, or a log; None keeps events in memory.
             guard: Engine that serves Llama Guard; None asks the same model.
+            tracing: Hears of every turn, for OpenTelemetry; None for nobody.
 
         Returns:
             The opening of the stack.
@@ -127,7 +143,7 @@ class Stack:
             await engine.load()
             return engine, [where]
 
-        return Opening(lambda: cls._open(open_engine, dialect, log, guard))
+        return Opening(lambda: cls._open(open_engine, dialect, log, guard, tracing))
 
     @classmethod
     async def _open(
@@ -136,6 +152,7 @@ class Stack:
         dialect: str | Dialect | None,
         log: EventLog | str | Path | None,
         guard: Engine | None,
+        tracing: Tracing | None,
     ) -> "Stack":
         known = Dialect.get(dialect) if isinstance(dialect, str) else dialect
         async with AsyncExitStack() as opened:
@@ -143,7 +160,7 @@ class Stack:
             opened.push_async_callback(engine.aclose)
             spoken = known or _detect(sources)
             kept = SQLiteLog(log or ":memory:") if log is None or isinstance(log, str | Path) else log
-            stack = cls(engine, spoken, log=kept, guard=guard)
+            stack = cls(engine, spoken, log=kept, guard=guard, tracing=tracing)
             opened.pop_all()
         return stack
 
@@ -160,14 +177,21 @@ class Stack:
         Returns:
             The turn's events.
         """
-        return run_turn(
+        terms, session = terms or Terms(), session or uuid4().hex
+        events = run_turn(
             messages,
             engine=self.engine,
             dialect=self.dialect,
             sessions=self.sessions,
-            terms=terms or Terms(),
+            terms=terms,
             session=session,
         )
+        return self._watched(events, terms, session)
+
+    def _watched(self, events: AsyncGenerator[Event, None], terms: Terms, session: str) -> AsyncGenerator[Event, None]:
+        if self.tracing is None:
+            return events
+        return self.tracing.watch(events, session=session, name=terms.agent, model=self.engine.model)
 
     def shield(self, name: str) -> Shield:
         """The shield of that name, over the guard model.

@@ -1,0 +1,270 @@
+"""What happens in turns, for OpenTelemetry. Nothing is recorded unless a stack is given a `Tracing`."""
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from arriero.prompts.errors import ArrieroError
+from arriero.stack.events import Event
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.trace import TracerProvider
+
+    from arriero.stack.spans import Instruments, Operation, Spans
+
+_SCOPE = "arriero"
+_REMEDY = "pip install 'arriero[otel]'"
+# Boundaries that the conventions ask for: docs/gen-ai/gen-ai-metrics.md.
+_TOKENS = [4.0**power for power in range(14)]
+_SECONDS = [0.01 * 2**power for power in range(14)]
+
+
+class TracingUnavailable(ArrieroError):
+    """OpenTelemetry, or the part of it that exports, is not installed; or nothing can be written there."""
+
+
+class Tracing:
+    """Records turns as spans and measurements, by OpenTelemetry's conventions for generative AI.
+
+    A turn is a span `invoke_agent`, with a span for each request to the model, each tool call and each verdict of a
+    shield below it; a turn that a tool runs is below that tool's turn. They are made from the turn's events. What
+    people and the model say, arguments and results are left out unless they are asked for.
+
+    Args:
+        tracer_provider: Where spans go; None for the program's own provider. As long as a program has set none,
+            nothing is recorded, and turns run as without tracing.
+        meter_provider: Where measurements go; None for the program's own provider.
+        content: Whether to record messages, arguments and results as well.
+        provider: Who serves the model, for `gen_ai.provider.name`.
+
+    Raises:
+        TracingUnavailable: opentelemetry-api is not installed.
+
+    Example:
+        >>> import anyio
+        >>> from opentelemetry.sdk.trace import TracerProvider
+        >>> from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+        >>> from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+        >>> from arriero import Message, Stack
+        >>> memory, provider = InMemorySpanExporter(), TracerProvider()
+        >>> provider.add_span_processor(SimpleSpanProcessor(memory))
+        >>> async def turn() -> None:
+        ...     async with Stack.local(tracing=Tracing(provider)) as stack:
+        ...         async for event in stack.run_turn([Message("user", "Hello!")]):
+        ...             pass
+        >>> anyio.run(turn)
+        >>> [span.name for span in memory.get_finished_spans()]
+        ['chat arriero-demo', 'invoke_agent']
+    """
+
+    def __init__(
+        self,
+        tracer_provider: "TracerProvider | None" = None,
+        *,
+        meter_provider: "MeterProvider | None" = None,
+        content: bool = False,
+        provider: str = "vllm",
+    ) -> None:
+        try:
+            import opentelemetry.trace  # noqa: F401  a remedy here, not in the first turn
+        except ImportError as error:
+            raise TracingUnavailable(f"tracing needs OpenTelemetry ({error}): {_REMEDY}") from error
+        self._tracers, self._meters = tracer_provider, meter_provider
+        self._content, self._provider = content, provider
+        self._instruments: Instruments | None = None
+        self._closing: tuple[Any, ...] = ()
+
+    @classmethod
+    def to_otlp(
+        cls,
+        endpoint: str = "http://localhost:4318",
+        *,
+        headers: Mapping[str, str] | None = None,
+        service: str = "arriero",
+        content: bool = False,
+        provider: str = "vllm",
+    ) -> Self:
+        """Send spans and measurements to a collector, by OTLP over HTTP.
+
+        They are sent from threads of their own, in batches: a collector that does not answer costs no turn anything.
+
+        Args:
+            endpoint: The collector, without `/v1/traces`.
+            headers: Headers to send, such as a key.
+            service: Name of this program, for `service.name`.
+            content: Whether to record messages, arguments and results as well.
+            provider: Who serves the model.
+
+        Returns:
+            The tracing. What is left is sent by `close()`, at the latest when the program ends.
+
+        Raises:
+            TracingUnavailable: The extra `otel` is not installed.
+        """
+        try:
+            from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+            from opentelemetry.sdk.metrics import MeterProvider
+            from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+            from opentelemetry.sdk.trace import TracerProvider
+            from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        except ImportError as error:
+            raise TracingUnavailable(f"exporting needs the extra 'otel' ({error}): {_REMEDY}") from error
+        base, sent = endpoint.rstrip("/"), dict(headers or {})
+        spans = TracerProvider(resource=_resource(service))
+        spans.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=f"{base}/v1/traces", headers=sent)))
+        reader = PeriodicExportingMetricReader(OTLPMetricExporter(endpoint=f"{base}/v1/metrics", headers=sent))
+        meters = MeterProvider([reader], resource=_resource(service))
+        tracing = cls(spans, meter_provider=meters, content=content, provider=provider)
+        tracing._closing = (spans.shutdown, meters.shutdown)
+        return tracing
+
+    @classmethod
+    def to_file(
+        cls, path: str | Path, *, service: str = "arriero", content: bool = False, provider: str = "vllm"
+    ) -> Self:
+        """Write spans to a file, each as one line of JSON.
+
+        Args:
+            path: The file. Lines are added to what it holds.
+            service: Name of this program, for `service.name`.
+            content: Whether to record messages, arguments and results as well.
+            provider: Who serves the model.
+
+        Returns:
+            The tracing. What is left is written by `close()`, at the latest when the program ends.
+
+        Raises:
+            TracingUnavailable: The extra `otel` is not installed, or the file cannot be written.
+        """
+        try:
+            from opentelemetry.sdk.trace import TracerProvider
+            from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter
+        except ImportError as error:
+            raise TracingUnavailable(f"exporting needs the extra 'otel' ({error}): {_REMEDY}") from error
+        try:
+            file = Path(path).open("a", encoding="utf-8")  # noqa: SIM115  `close` closes it
+        except OSError as error:
+            raise TracingUnavailable(f"spans cannot be written to {path}: {error}; give another file") from error
+        exporter = ConsoleSpanExporter(out=file, formatter=lambda span: span.to_json(indent=None) + "\n")
+        spans = TracerProvider(resource=_resource(service))
+        spans.add_span_processor(BatchSpanProcessor(exporter))
+        tracing = cls(spans, content=content, provider=provider)
+        tracing._closing = (spans.shutdown, file.close)
+        return tracing
+
+    def watch(
+        self,
+        events: AsyncGenerator[Event, None],
+        *,
+        session: str,
+        name: str = "",
+        model: str = "",
+        operation: "Operation" = "invoke_agent",
+    ) -> AsyncGenerator[Event, None]:
+        """The same events, recorded as they come. `Stack` calls this for every turn.
+
+        Args:
+            events: Events of a turn, or of a workflow's run.
+            session: The session.
+            name: Name of the agent, or of the workflow.
+            model: The engine's model.
+            operation: What the events are the record of.
+
+        Returns:
+            The events; `events` itself where nobody would hear of them.
+        """
+        if self._tracers is None and self._meters is None and _nobody_listens():
+            return events
+        from arriero.stack.spans import Spans, Subject
+
+        subject = Subject(
+            operation=operation,
+            session=session,
+            name=name,
+            model=model,
+            provider=self._provider,
+            content=self._content,
+        )
+        return _watched(events, lambda: Spans(self._made(), subject))
+
+    def close(self) -> None:
+        """Export what is left, of a tracing that was made with `to_otlp` or `to_file`. Closing twice is fine."""
+        for end in self._closing:
+            end()
+        self._closing = ()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _made(self) -> "Instruments":
+        if self._instruments is None:
+            from opentelemetry import metrics, trace
+
+            from arriero.stack.spans import Instruments
+
+            meter = metrics.get_meter(_SCOPE, meter_provider=self._meters)
+
+            def seconds(name: str, what: str) -> Any:
+                return meter.create_histogram(name, "s", what, explicit_bucket_boundaries_advisory=_SECONDS)
+
+            self._instruments = Instruments(
+                tracer=trace.get_tracer(_SCOPE, tracer_provider=self._tracers),
+                tokens=meter.create_histogram(
+                    "gen_ai.client.token.usage",
+                    "{token}",
+                    "Number of input and output tokens used.",
+                    explicit_bucket_boundaries_advisory=_TOKENS,
+                ),
+                requests=seconds("gen_ai.client.operation.duration", "Duration of a request to the model."),
+                turns=seconds("gen_ai.invoke_agent.duration", "Duration of a turn."),
+                tools=seconds("gen_ai.execute_tool.duration", "Duration of a tool call."),
+            )
+        return self._instruments
+
+
+async def _watched(events: AsyncGenerator[Event, None], begin: "Callable[[], Spans]") -> AsyncGenerator[Event, None]:
+    from opentelemetry import context
+
+    spans = begin()
+    over = "abandoned"
+    async with aclosing(events):
+        try:
+            while True:
+                # Only while the turn runs: at a `yield`, the context is the reader's own.
+                token = context.attach(spans.current)
+                try:
+                    event = await anext(events, None)
+                finally:
+                    context.detach(token)
+                if event is None:
+                    break
+                spans.take(event)
+                yield event
+            over = ""
+        except Exception as error:
+            over = type(error).__name__
+            raise
+        finally:
+            spans.end(over)
+
+
+def _nobody_listens() -> bool:
+    from opentelemetry import trace
+
+    return isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider | trace.NoOpTracerProvider)
+
+
+def _resource(service: str) -> "Resource":
+    from opentelemetry.sdk.resources import Resource
+
+    return Resource.create({"service.name": service})
