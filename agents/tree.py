@@ -42,6 +42,7 @@ from arriero.stack.events import (
     TurnStarted,
     VerdictGiven,
     WorkflowFinished,
+    WorkflowPaused,
     WorkflowStarted,
 )
 from arriero.stack.log import Record
@@ -66,6 +67,7 @@ class Node:
         note: Figures: tokens, times.
         time: Seconds since the epoch when it was over; None for what has no time of its own.
         took: Seconds that it took; None where it took none, or nobody knows.
+        state: Where a turn stands, or why it is over; empty for its parts.
         seq: Position of its event in the session; None for what has no event of its own.
         appended: Ids that the prompt gained.
         generated: Ids that the model wrote.
@@ -78,6 +80,7 @@ class Node:
     note: str = ""
     time: float | None = None
     took: float | None = None
+    state: str = ""
     seq: int | None = None
     appended: tuple[int, ...] = ()
     generated: tuple[int, ...] = ()
@@ -165,7 +168,7 @@ def _turn(turn: str, records: Sequence[Record], state: str) -> Node:
         state = over.reason
     elif over is not None:
         state = "failed" if over.error else "finished"
-    elif isinstance(events[-1], TurnPaused):
+    elif isinstance(events[-1], TurnPaused | WorkflowPaused):
         state = "waiting"
     note = ", ".join(filter(None, (_heading(events), state, clock_text(began), *_figures(events))))
     flow = any(isinstance(event, WorkflowStarted) for event in events)
@@ -178,6 +181,7 @@ def _turn(turn: str, records: Sequence[Record], state: str) -> Node:
         note,
         began,
         took,
+        state,
         records[0].seq,
         children=tuple(children),
     )
@@ -213,7 +217,7 @@ def _figures(events: Sequence[Event]) -> Iterator[str]:
         usage = total(step.usage for step in steps)
         yield tokens_text(usage)
     over = events[-1]
-    if isinstance(over, TurnFinished | WorkflowFinished | TurnPaused):
+    if isinstance(over, TurnFinished | WorkflowFinished | TurnPaused | WorkflowPaused):
         yield time_text(over.duration)
 
 
@@ -304,12 +308,11 @@ def _plain(record: Record) -> Node:
 
 
 def _step(number: int, records: Sequence[Record]) -> Node:
-    prompts = _of(PromptAppended, records)
-    appended = tuple(id_ for _, prompt in prompts for id_ in prompt.token_ids)
     said = next(iter(_of(StepFinished, records)), None)
-    children = []
-    if appended:
-        children.append(Node("prompt", f"{len(appended)} tokens appended", "quiet", seq=prompts[0][0].seq))
+    children = [
+        Node("prompt", f"{len(prompt.token_ids)} tokens appended", "quiet", seq=record.seq, appended=prompt.token_ids)
+        for record, prompt in _of(PromptAppended, records)
+    ]
     verdicts = [(record, _plain(record)) for record, _ in _of(VerdictGiven, records)]
     children += [node for record, node in verdicts if said is None or record.seq < said[0].seq]
     if said is not None and said[1].content:
@@ -318,11 +321,18 @@ def _step(number: int, records: Sequence[Record]) -> Node:
     children += _calls(records, said[1] if said else None)
     children += [node for record, node in verdicts if said is not None and record.seq > said[0].seq]
     if said is None:
-        return Node("step", str(number), "waits", "no answer is logged", appended=appended, children=tuple(children))
+        return Node("step", str(number), "waits", "no answer is logged", children=tuple(children))
     record, step = said
     note = f"{tokens_text(step.usage)}, {time_text(step.duration)}"
     return Node(
-        "step", str(number), "", note, record.time, step.duration, record.seq, appended, step.token_ids, tuple(children)
+        "step",
+        str(number),
+        note=note,
+        time=record.time,
+        took=step.duration,
+        seq=record.seq,
+        generated=step.token_ids,
+        children=tuple(children),
     )
 
 
@@ -359,7 +369,7 @@ def _calls(records: Sequence[Record], said: StepFinished | None) -> Iterator[Nod
             ", ".join(notes),
             ends[-1][0].time if ends else None,
             ends[-1][1].result.duration if ends else None,
-            events[0].seq if events else None,
+            seq=events[0].seq if events else None,
             children=tuple(children),
         )
 
@@ -377,7 +387,7 @@ def _node(name: str, records: Sequence[Record]) -> Node:
         ", ".join(notes),
         ends[-1][0].time if ends else None,
         ends[-1][1].duration if ends else None,
-        records[0].seq,
+        seq=records[0].seq,
         children=tuple(children),
     )
 
