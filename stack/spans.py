@@ -271,7 +271,10 @@ class Spans:
         span = span or self._start_call(result.call, start)
         error = "tool_error" if result.error is not None else ""
         if self._about.content:
-            span.set_attribute("gen_ai.tool.call.result", json.dumps(result.content, default=str))
+            given = result.content
+            span.set_attribute(
+                "gen_ai.tool.call.result", given if isinstance(given, str) else json.dumps(given, default=str)
+            )
         self._finish(span, error, min(now, start + took))
         self._measure(self._to.tools, result.duration, "execute_tool", error, **{"gen_ai.tool.name": result.call.name})
 

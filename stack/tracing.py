@@ -85,6 +85,7 @@ class Tracing:
         *,
         headers: Mapping[str, str] | None = None,
         service: str = "arriero",
+        timeout: float = 5.0,
         content: bool = False,
         provider: str = "vllm",
     ) -> Self:
@@ -96,6 +97,7 @@ class Tracing:
             endpoint: The collector, without `/v1/traces`.
             headers: Headers to send, such as a key.
             service: Name of this program, for `service.name`.
+            timeout: Seconds in which a batch must be taken, repetitions included; it is lost after them.
             content: Whether to record messages, arguments and results as well.
             provider: Who serves the model.
 
@@ -116,8 +118,11 @@ class Tracing:
             raise TracingUnavailable(f"exporting needs the extra 'otel' ({error}): {_REMEDY}") from error
         base, sent = endpoint.rstrip("/"), dict(headers or {})
         spans = TracerProvider(resource=_resource(service))
-        spans.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=f"{base}/v1/traces", headers=sent)))
-        reader = PeriodicExportingMetricReader(OTLPMetricExporter(endpoint=f"{base}/v1/metrics", headers=sent))
+        exporter = OTLPSpanExporter(endpoint=f"{base}/v1/traces", headers=sent, timeout=timeout)
+        spans.add_span_processor(BatchSpanProcessor(exporter))
+        reader = PeriodicExportingMetricReader(
+            OTLPMetricExporter(endpoint=f"{base}/v1/metrics", headers=sent, timeout=timeout)
+        )
         meters = MeterProvider([reader], resource=_resource(service))
         tracing = cls(spans, meter_provider=meters, content=content, provider=provider)
         tracing._closing = (spans.shutdown, meters.shutdown)

@@ -1,0 +1,371 @@
+"""Spans and measurements of turns, as a collector gets them."""
+
+import gzip
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import anyio
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from scripted import Say, call, run, scripted_stack
+
+from arriero import Agent, Limits, Message, Stack, tool
+from arriero.stack.errors import EngineInterrupted
+from arriero.stack.shields import Verdict
+from arriero.stack.terms import Terms
+from arriero.stack.tracing import Tracing, TracingUnavailable
+from arriero.tools import ToolError
+
+pytestmark = pytest.mark.anyio
+
+
+@tool
+def double(number: int) -> int:
+    """Double a number."""
+    return 2 * number
+
+
+@dataclass
+class Seen:
+    """A tracer provider of one's own, and what came of it."""
+
+    memory: InMemorySpanExporter = field(default_factory=InMemorySpanExporter)
+    provider: TracerProvider = field(default_factory=TracerProvider)
+
+    def __post_init__(self) -> None:
+        self.provider.add_span_processor(SimpleSpanProcessor(self.memory))
+
+    @property
+    def spans(self) -> dict[str, ReadableSpan]:
+        return {span.name: span for span in self.memory.get_finished_spans()}
+
+    @property
+    def names(self) -> list[str]:
+        return [span.name for span in self.memory.get_finished_spans()]
+
+    def parent(self, name: str) -> str | None:
+        by_id = {span.context.span_id: span.name for span in self.memory.get_finished_spans()}
+        parent = self.spans[name].parent
+        return by_id.get(parent.span_id) if parent else None
+
+
+def traced_stack(*answers: str | Say, **settings) -> tuple[Stack, Seen]:
+    seen, stack = Seen(), scripted_stack(*answers)
+    stack.tracing = Tracing(seen.provider, **settings)
+    return stack, seen
+
+
+def attributes(span: ReadableSpan) -> dict[str, object]:
+    return dict(span.attributes or {})
+
+
+async def test_a_turn_is_a_tree_of_spans_with_the_conventions_names() -> None:
+    stack, seen = traced_stack(call("double", number=21), "It is 42.<|eot_id|>")
+    turn = await Agent(stack, tools=[double], name="adder").run("Twice 21?", session="alice")
+    assert seen.names == ["chat scripted", "execute_tool double", "chat scripted", "invoke_agent adder"]
+    assert {seen.parent(name) for name in seen.names[:3]} == {"invoke_agent adder"}
+    whole = seen.spans["invoke_agent adder"]
+    assert whole.parent is None
+    assert attributes(whole) == {
+        "gen_ai.operation.name": "invoke_agent",
+        "gen_ai.provider.name": "vllm",
+        "gen_ai.agent.name": "adder",
+        "gen_ai.conversation.id": "alice",
+        "gen_ai.request.model": "scripted",
+        "gen_ai.usage.input_tokens": turn.usage.prompt_tokens,
+        "gen_ai.usage.output_tokens": turn.usage.completion_tokens,
+        "gen_ai.usage.cache_read.input_tokens": 0,
+        "arriero.turn.reason": "answer",
+    }
+
+
+async def test_a_request_says_what_it_used_and_how_it_ended() -> None:
+    stack, seen = traced_stack(call("double", number=21), "It is 42.<|eot_id|>")
+    turn = await Agent(stack, tools=[double]).run("Twice 21?", session="alice")
+    first, second = (span for span in seen.memory.get_finished_spans() if span.name == "chat scripted")
+    assert first.kind is trace.SpanKind.CLIENT
+    assert attributes(first) == {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "vllm",
+        "gen_ai.conversation.id": "alice",
+        "gen_ai.request.model": "scripted",
+        "gen_ai.response.model": "scripted",
+        "gen_ai.response.finish_reasons": ("tool_call",),
+        "gen_ai.usage.input_tokens": turn.steps[0].usage.prompt_tokens,
+        "gen_ai.usage.output_tokens": turn.steps[0].usage.completion_tokens,
+        "gen_ai.usage.cache_read.input_tokens": 0,
+        "arriero.step": 1,
+    }
+    assert attributes(second)["gen_ai.response.finish_reasons"] == ("stop",)
+    assert first.end_time - first.start_time >= turn.steps[0].duration * 1e9 * 0.5
+
+
+async def test_a_cut_answer_has_the_finish_reason_length() -> None:
+    stack, seen = traced_stack("A long answer<|eot_id|>")
+    await run(stack, "Go", Terms(limits=Limits(tokens=3)))
+    assert attributes(seen.spans["chat scripted"])["gen_ai.response.finish_reasons"] == ("length",)
+    assert attributes(seen.spans["invoke_agent"])["arriero.turn.reason"] == "limit"
+    assert [event.name for event in seen.spans["invoke_agent"].events] == ["arriero.limit_reached"]
+
+
+async def test_no_text_argument_or_result_is_in_a_span_unless_it_is_asked_for() -> None:
+    @tool
+    def whisper(word: str) -> str:
+        """Whisper a word."""
+        if word == "oops":
+            raise ToolError("secret-of-the-error")
+        return "secret-of-the-tool"
+
+    stack, seen = traced_stack(
+        call("whisper", word="secret-of-the-model"), call("whisper", word="oops"), "secret-answer<|eot_id|>"
+    )
+    await Agent(stack, tools=[whisper], instructions="secret-system").run("secret-question")
+    assert seen.names.count("execute_tool whisper") == 2
+    assert "secret" not in "".join(span.to_json() for span in seen.memory.get_finished_spans())
+
+
+async def test_content_is_recorded_where_it_is_asked_for() -> None:
+    stack, seen = traced_stack(call("double", number=21), "It is 42.<|eot_id|>", content=True)
+    await Agent(stack, tools=[double], instructions="Be brief.").run("Twice 21?")
+    whole, made = attributes(seen.spans["invoke_agent agent"]), attributes(seen.spans["execute_tool double"])
+    assert json.loads(whole["gen_ai.input.messages"]) == [
+        {"role": "system", "parts": [{"type": "text", "content": "Be brief."}]},
+        {"role": "user", "parts": [{"type": "text", "content": "Twice 21?"}]},
+    ]
+    assert json.loads(whole["gen_ai.output.messages"])[0]["parts"] == [{"type": "text", "content": "It is 42."}]
+    assert (made["gen_ai.tool.call.arguments"], made["gen_ai.tool.call.result"]) == ('{"number": 21}', "42")
+    first = next(span for span in seen.memory.get_finished_spans() if span.name == "chat scripted")
+    (said,) = json.loads(attributes(first)["gen_ai.output.messages"])
+    assert said["finish_reason"] == "tool_call"
+    assert said["parts"] == [{"type": "tool_call", "name": "double", "arguments": {"number": 21}}]
+
+
+async def test_a_failed_tool_is_a_span_with_an_error() -> None:
+    @tool
+    def fail() -> str:
+        """Fail."""
+        raise ToolError("no")
+
+    stack, seen = traced_stack(call("fail"), "Sorry.<|eot_id|>")
+    await Agent(stack, tools=[fail]).run("Go")
+    failed = seen.spans["execute_tool fail"]
+    assert attributes(failed)["error.type"] == "tool_error"
+    assert failed.status.status_code is trace.StatusCode.ERROR
+    assert seen.spans["invoke_agent agent"].status.status_code is trace.StatusCode.UNSET
+
+
+async def test_a_turn_whose_engine_breaks_off_ends_every_span_with_the_error() -> None:
+    stack, seen = traced_stack(Say("half", finish=None))
+    with pytest.raises(EngineInterrupted):
+        await run(stack, "Go")
+    for name in ("chat scripted", "invoke_agent"):
+        assert attributes(seen.spans[name])["error.type"] == "EngineInterrupted"
+        assert seen.spans[name].status.description is None
+
+
+async def test_a_turn_that_its_reader_leaves_ends_its_spans() -> None:
+    stack, seen = traced_stack("It is 42.<|eot_id|>")
+    async with aclosing(stack.run_turn([Message("user", "Go")])) as events:
+        await anext(events)
+        await anext(events)
+    assert attributes(seen.spans["invoke_agent"])["error.type"] == "abandoned"
+    assert seen.names == ["chat scripted", "invoke_agent"]
+
+
+async def test_a_verdict_is_a_span() -> None:
+    class Keyword:
+        name = "keyword"
+
+        async def check(self, messages: list[Message], where: str) -> Verdict:
+            return Verdict("bomb" not in str(messages[-1].content), ("S9",))
+
+    stack, seen = traced_stack("Sure.<|eot_id|>")
+    await Agent(stack, shields=[Keyword()]).run("a bomb")
+    shield = next(span for span in seen.memory.get_finished_spans() if span.name.startswith("shield"))
+    assert attributes(shield)["arriero.shield.where"] == "input"
+    assert attributes(shield)["arriero.shield.allowed"] is False
+    assert attributes(shield)["arriero.shield.categories"] == ("S9",)
+    assert attributes(seen.spans["invoke_agent agent"])["arriero.turn.reason"] == "refused"
+
+
+async def test_a_turn_that_a_tool_runs_is_below_that_call() -> None:
+    seen = Seen()
+    inner, outer = scripted_stack("A mule.<|eot_id|>"), scripted_stack(call("expert"), "A mule, they say.<|eot_id|>")
+    inner.tracing = outer.tracing = Tracing(seen.provider)
+    helper = Agent(inner, name="helper")
+
+    @tool
+    async def expert() -> str:
+        """Ask the expert."""
+        return (await helper.run("What is it?")).text
+
+    await Agent(outer, tools=[expert], name="front").run("What is it?")
+    assert seen.parent("invoke_agent helper") == "execute_tool expert"
+    assert seen.parent("execute_tool expert") == "invoke_agent front"
+    assert len({span.context.trace_id for span in seen.memory.get_finished_spans()}) == 1
+
+
+async def test_a_turn_is_below_the_span_of_the_program_that_runs_it() -> None:
+    stack, seen = traced_stack("Yes.<|eot_id|>")
+    with seen.provider.get_tracer("program").start_as_current_span("job") as job:
+        await Agent(stack).run("Go")
+        assert trace.get_current_span() is job
+    assert seen.parent("invoke_agent agent") == "job"
+
+
+async def test_the_context_of_the_reader_is_its_own_between_events() -> None:
+    stack, _ = traced_stack("Yes.<|eot_id|>")
+    async with aclosing(stack.run_turn([Message("user", "Go")])) as events:
+        async for _event in events:
+            assert not trace.get_current_span().get_span_context().is_valid
+
+
+async def test_turns_side_by_side_do_not_mix() -> None:
+    seen = Seen()
+
+    async def one(name: str) -> None:
+        stack = scripted_stack(call("double", number=1), "2.<|eot_id|>")
+        stack.tracing = Tracing(seen.provider)
+        await Agent(stack, tools=[double], name=name).run("Go", session=name)
+
+    async with anyio.create_task_group() as group:
+        for number in range(5):
+            group.start_soon(one, f"a{number}")
+    traces = {span.context.trace_id: span.name for span in seen.memory.get_finished_spans() if span.parent is None}
+    assert sorted(traces.values()) == [f"invoke_agent a{number}" for number in range(5)]
+    for span in seen.memory.get_finished_spans():
+        if session := attributes(span).get("gen_ai.conversation.id"):
+            assert traces[span.context.trace_id] == f"invoke_agent {session}"
+
+
+async def test_tokens_and_durations_are_measured() -> None:
+    reader = InMemoryMetricReader()
+    stack = scripted_stack(call("double", number=21), "It is 42.<|eot_id|>")
+    stack.tracing = Tracing(meter_provider=MeterProvider([reader]))
+    turn = await Agent(stack, tools=[double]).run("Twice 21?")
+    data = reader.get_metrics_data()
+    found = {metric.name: metric for metric in data.resource_metrics[0].scope_metrics[0].metrics}
+    assert sorted(found) == [
+        "gen_ai.client.operation.duration",
+        "gen_ai.client.token.usage",
+        "gen_ai.execute_tool.duration",
+        "gen_ai.invoke_agent.duration",
+    ]
+    tokens = {
+        point.attributes["gen_ai.token.type"]: point for point in found["gen_ai.client.token.usage"].data.data_points
+    }
+    assert (tokens["input"].sum, tokens["output"].sum) == (turn.usage.prompt_tokens, turn.usage.completion_tokens)
+    assert tokens["input"].count == 2
+    assert found["gen_ai.execute_tool.duration"].data.data_points[0].attributes["gen_ai.tool.name"] == "double"
+    assert found["gen_ai.client.token.usage"].unit == "{token}"
+
+
+async def test_without_a_provider_the_events_pass_untouched() -> None:
+    stack = scripted_stack("Yes.<|eot_id|>")
+    events = stack.run_turn([Message("user", "Go")])
+    assert Tracing().watch(events, session="alice") is events
+    await events.aclose()
+
+
+def test_a_stack_without_tracing_never_loads_opentelemetry() -> None:
+    program = (
+        "import sys, anyio, scripted\n"
+        "anyio.run(scripted.run, scripted.scripted_stack('Yes.<|eot_id|>'), 'Go')\n"
+        "assert not [name for name in sys.modules if name.startswith('opentelemetry')]\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+async def test_spans_go_to_a_file_as_lines_of_json(tmp_path: Path) -> None:
+    path = tmp_path / "spans.jsonl"
+    with Tracing.to_file(path, service="mules") as tracing:
+        for _ in range(2):
+            stack = scripted_stack("Yes.<|eot_id|>")
+            stack.tracing = tracing
+            await Agent(stack).run("Go")
+    spans = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    assert [span["name"] for span in spans] == ["chat scripted", "invoke_agent agent"] * 2
+    assert spans[0]["parent_id"] == spans[1]["context"]["span_id"]
+    assert spans[0]["resource"]["attributes"]["service.name"] == "mules"
+
+
+def test_a_file_that_cannot_be_written_is_a_typed_error(tmp_path: Path) -> None:
+    with pytest.raises(TracingUnavailable, match="give another file"):
+        Tracing.to_file(tmp_path / "missing" / "spans.jsonl")
+
+
+@dataclass
+class Collector:
+    """What a collector was sent."""
+
+    url: str = ""
+    bodies: dict[str, list[bytes]] = field(default_factory=dict)
+    keys: set[str | None] = field(default_factory=set)
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    """A collector that takes OTLP over HTTP."""
+    got = Collector()
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            if self.headers.get("content-encoding") == "gzip":
+                body = gzip.decompress(body)
+            got.bodies.setdefault(self.path, []).append(body)
+            got.keys.add(self.headers.get("x-key"))
+            self.send_response(200)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+    got.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield got
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+async def test_a_collector_gets_spans_and_measurements(collector: Collector) -> None:
+    from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    stack = scripted_stack(call("double", number=21), "It is 42.<|eot_id|>")
+    with Tracing.to_otlp(collector.url + "/", headers={"x-key": "k"}, service="mules") as stack.tracing:
+        await Agent(stack, tools=[double], name="adder").run("Twice 21?")
+    assert sorted(collector.bodies) == ["/v1/metrics", "/v1/traces"]
+    assert collector.keys == {"k"}
+    sent = ExportTraceServiceRequest.FromString(collector.bodies["/v1/traces"][0]).resource_spans[0]
+    names = [span.name for span in sent.scope_spans[0].spans]
+    assert names == ["chat scripted", "execute_tool double", "chat scripted", "invoke_agent adder"]
+    service = {pair.key: pair.value.string_value for pair in sent.resource.attributes}["service.name"]
+    assert service == "mules"
+    measured = ExportMetricsServiceRequest.FromString(collector.bodies["/v1/metrics"][-1]).resource_metrics[0]
+    assert "gen_ai.client.token.usage" in [metric.name for metric in measured.scope_metrics[0].metrics]
+
+
+async def test_a_turn_does_not_notice_a_collector_that_is_not_there() -> None:
+    stack = scripted_stack("Yes.<|eot_id|>")
+    with Tracing.to_otlp("http://127.0.0.1:9", timeout=0.1) as stack.tracing:
+        assert (await Agent(stack).run("Go")).text == "Yes."
