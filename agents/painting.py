@@ -102,9 +102,9 @@ def said(event: Event) -> list[str]:
     """
     match event:
         case TurnStarted(messages, _, _, tools):
-            return [*(json.dumps(tool, indent=4, ensure_ascii=False) for tool in tools), *map(message_text, messages)]
+            return [*map(message_text, messages), *(json.dumps(tool, indent=4, ensure_ascii=False) for tool in tools)]
         case TranscriptRewritten(_, _, messages, _, tools):
-            return [*(json.dumps(tool, indent=4, ensure_ascii=False) for tool in tools), *map(message_text, messages)]
+            return [*map(message_text, messages), *(json.dumps(tool, indent=4, ensure_ascii=False) for tool in tools)]
         case MessageAdded(_, message):
             return [message_text(message)]
         case CallFinished(_, result):
@@ -140,9 +140,10 @@ def _found(sought: bytes, contents: Iterable[str]) -> list[tuple[int, int]]:
         for candidate in dict.fromkeys((content, plain, ascii_)):
             piece = candidate.encode("utf-8", "replace")
             at = sought.find(piece, cursor)
+            at = sought.find(piece) if at < 0 else at  # declarations of tools stand before what follows them
             if at >= 0:
-                cursor = at + len(piece)
-                found.append((at, cursor))
+                cursor = max(cursor, at + len(piece))
+                found.append((at, at + len(piece)))
                 break
     return found
 
