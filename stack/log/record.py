@@ -28,8 +28,20 @@ class SessionBusy(ArrieroError):
     """A turn of that session is running, in this process or in another one."""
 
 
+class NewerLog(LogError):
+    """A later release wrote the log, or the export."""
+
+
+class InvalidExport(LogError, ValueError):
+    """A line of an export is not what `export_session` writes."""
+
+
 class UnknownSession(ArrieroError):
     """The log has no session, turn or event like that."""
+
+
+class SessionRedacted(ArrieroError):
+    """The session's texts were removed, so it can be looked at, but not be continued, resumed or forked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +80,7 @@ class TurnSummary:
         usage: Tokens.
         first: Position of its first event in the session.
         last: Position of its last event in the session.
+        redacted: Whether its texts were removed.
     """
 
     session: str
@@ -82,6 +95,7 @@ class TurnSummary:
     usage: Usage
     first: int
     last: int
+    redacted: bool = False
 
 
 class EventLog(Protocol):
@@ -125,6 +139,7 @@ class EventLog(Protocol):
 
         Raises:
             SessionBusy: A process that lives has it, or this one has taken it before.
+            SessionRedacted: Its texts were removed.
             LogError: The log could not be written.
         """
         ...
@@ -142,7 +157,10 @@ class EventLog(Protocol):
         ...
 
     async def fork(self, session: str, seq: int, into: str) -> None:
-        """Begin a session as a copy of another one, up to and with one event. `SessionForked` is its next event.
+        """Begin a session as a copy of another one, up to and with one event, and log `SessionForked` as its next.
+
+        All of it is one commit. The copied events keep their turns and times; `SessionForked` is logged in the last
+        one's turn.
 
         Args:
             session: The session.
@@ -151,6 +169,7 @@ class EventLog(Protocol):
 
         Raises:
             UnknownSession: There is no such session or event.
+            SessionRedacted: Its texts were removed.
             LogConflict: The new session has events already.
             LogError: The log could not be written.
         """

@@ -1,0 +1,260 @@
+"""What logs in databases share: the statements, the leases. How a statement is run is each one's own."""
+
+import logging
+import secrets
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import anyio
+
+from arriero.stack.event_json import UnreadableEvent, from_json
+from arriero.stack.events import Event, SessionForked
+from arriero.stack.log.owner import lives, this_process
+from arriero.stack.log.record import (
+    LogConflict,
+    LogError,
+    Record,
+    SessionBusy,
+    SessionRedacted,
+    TurnSummary,
+    UnknownSession,
+)
+from arriero.stack.log.rows import INSERT, PLACES, TURNS, Row, row_of, summaries
+
+Statement = tuple[str, Sequence[object]]
+"""SQL with `?` for its values, and the values."""
+
+_log = logging.getLogger(__name__)
+
+LAPSE = 30.0
+"""Seconds after which a process on another machine counts as dead, when it has not renewed its leases."""
+
+REDACTED = "redacted"
+"""The owner of sessions whose texts were removed: nobody else can ever lease them."""
+
+_TRIES = 3
+
+_COPY = (
+    "INSERT INTO events (session, turn, seq, time, kind, note, prompt, completion, cached, json)"
+    " SELECT ?, turn, seq, time, kind, note, prompt, completion, cached, json"
+    " FROM events WHERE session = ? AND seq <= ?"
+)
+_MARK = (
+    "INSERT INTO leases (session, owner, renewed) SELECT ?, owner, renewed FROM leases WHERE session = ? AND owner = ?"
+)
+_TAKE = "INSERT INTO leases (session, owner, renewed) VALUES (?, ?, {now}) ON CONFLICT DO NOTHING"
+_SEIZE = "UPDATE leases SET owner = ?, renewed = {now} WHERE session = ? AND owner = ? AND renewed <= ?"
+_RENEW = "UPDATE leases SET renewed = {now} WHERE session = ? AND owner = ?"
+_RENEW_ALL = "UPDATE leases SET renewed = {now} WHERE owner = ?"
+_GIVE_BACK = "DELETE FROM leases WHERE session = ? AND owner = ?"
+_LEASES = "SELECT session, owner, renewed, {now} FROM leases {where}"
+_OF_SESSION = "WHERE session = ?"
+
+
+class DatabaseLog(ABC):
+    """An event log in a database; see `EventLog`.
+
+    Args:
+        name: What errors call it.
+        lapse: Seconds after which a process on another machine counts as dead, when it has not renewed its leases.
+    """
+
+    in_memory: bool
+    """Whether the log ends with the process."""
+
+    _now: str
+    """The time in the database's SQL, in seconds since the epoch."""
+
+    def __init__(self, name: str, lapse: float) -> None:
+        self.name = name
+        self.owner = f"{this_process()}:{secrets.token_hex(4)}"  # two logs of one process are two owners
+        self._lapse = lapse
+        self._held: dict[str, float] = {}  # until when nobody else can think that the owner is dead
+        self._owed: set[str] = set()  # given back, but the database was not told
+        self._renewing: threading.Thread | None = None
+        self._ended = threading.Event()
+        self._lock = threading.Lock()
+
+    async def append(self, session: str, turn: str, seq: int, events: Sequence[Event]) -> None:
+        """Write events, all or none; see `EventLog.append`."""
+        now = time.time()
+        if now > self._held.get(session, now):
+            await self._reassure(session)
+        await self._insert([row_of(session, turn, seq + offset, now, event) for offset, event in enumerate(events)])
+
+    async def read(self, session: str, turn: str | None = None) -> list[Record]:
+        """Events of a session or turn; see `EventLog.read`."""
+        query, wanted = "SELECT session, turn, seq, time, json FROM events WHERE session = ?", [session]
+        if turn is not None:
+            query, wanted = query + " AND turn = ?", [session, turn]
+        rows = await self._select(query + " ORDER BY seq", wanted)
+        try:
+            return [Record(row[0], row[1], row[2], row[3], from_json(row[4])) for row in rows]
+        except UnreadableEvent as error:
+            raise LogError(f"{self.name} cannot be read: {error}") from error
+
+    async def length(self, session: str) -> int:
+        """Number of events of a session."""
+        rows = await self._select("SELECT coalesce(max(seq) + 1, 0) FROM events WHERE session = ?", [session])
+        return int(rows[0][0]) if rows else 0
+
+    async def sessions(self) -> list[str]:
+        """Names of all sessions, sorted.
+
+        Raises:
+            LogError: The log could not be read.
+        """
+        return sorted(row[0] for row in await self._select("SELECT DISTINCT session FROM events"))
+
+    async def turns(self, session: str | None = None) -> list[TurnSummary]:
+        """Turns of a session, or of all, the latest first; see `EventLog.turns`."""
+        where, wanted = ("", []) if session is None else (_OF_SESSION, [session])
+        rows = await self._select(TURNS.format(where=where), wanted)
+        leases = await self._select(_LEASES.format(now=self._now, where=where), wanted)
+        held = {name: not self._lapsed(owner, now - renewed) for name, owner, renewed, now in leases}
+        return summaries(rows, held, {lease[0] for lease in leases if lease[1] == REDACTED})
+
+    async def fork(self, session: str, seq: int, into: str) -> None:
+        """Begin a session as a copy of another one up to an event; see `EventLog.fork`."""
+        found = await self._select("SELECT turn FROM events WHERE session = ? AND seq = ?", [session, seq])
+        if not found:
+            raise UnknownSession(f"session {session!r} has no event {seq}: `turns` tells what there is")
+        if await self._select("SELECT 1 FROM leases WHERE session = ? AND owner = ?", [session, REDACTED]):
+            raise _redacted(session)
+        forked = row_of(into, found[0][0], seq + 1, time.time(), SessionForked(session, seq))
+        copied, marked = (_COPY, [into, session, seq]), (_MARK, [into, session, REDACTED])
+        await self._change([copied, (INSERT + PLACES, forked), marked])
+
+    async def take(self, session: str) -> None:
+        """Lease a session to this process; see `EventLog.take`."""
+        if session in self._held:
+            raise SessionBusy(
+                f"a turn of session {session!r} is running here: wait until it is over, or use another session"
+            )
+        self._held[session] = 0.0
+        try:
+            with anyio.CancelScope(shield=True):  # what is written must be known here
+                self._held[session] = await self._lease(session)
+        except BaseException:
+            del self._held[session]
+            raise
+        self._owed.discard(session)
+        self._keep_renewing()
+
+    async def release(self, session: str) -> None:
+        """Give a session back; see `EventLog.release`."""
+        if session not in self._held:
+            return
+        with anyio.CancelScope(shield=True):
+            try:
+                await self._change([(_GIVE_BACK, [session, self.owner])], durable=False)
+            except LogError as error:  # the turn is over, and its end must not become another one
+                self._owed.add(session)
+                _log.warning("session %s could not be given back, it is tried again: %s", session, error)
+            finally:
+                with self._lock:
+                    self._held.pop(session, None)
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Release the log, and what this process has leased. Closing twice is fine."""
+
+    @abstractmethod
+    async def _insert(self, rows: Sequence[Row]) -> None:
+        """Insert events durably, all or none."""
+
+    @abstractmethod
+    async def _select(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Rows of a query; none where there is no database yet."""
+
+    @abstractmethod
+    async def _change(self, statements: Sequence[Statement], *, durable: bool = True) -> list[int]:
+        """Run statements in one transaction, and say how many rows each has changed.
+
+        What is not durable may be lost in a power cut or when the database's server dies, in nothing else.
+        """
+
+    @abstractmethod
+    def _change_here(self, statements: Sequence[Statement]) -> list[int]:
+        """As `_change` without durability, on the thread that calls, which may wait."""
+
+    async def _lease(self, session: str) -> float:
+        """Lease a session, and say until when nobody else can think that this process is dead."""
+        taking, seizing = _TAKE.format(now=self._now), _SEIZE.format(now=self._now)
+        seeing = _LEASES.format(now=self._now, where=_OF_SESSION)
+        for _ in range(_TRIES):
+            until = time.time() + self._lapse
+            if (await self._change([(taking, [session, self.owner])], durable=False))[0]:
+                return until
+            for _, owner, renewed, now in await self._select(seeing, [session]):
+                if owner == self.owner:  # it was written, but the answer was lost
+                    return until
+                if owner == REDACTED:
+                    raise _redacted(session)
+                if not self._lapsed(owner, now - renewed):
+                    raise SessionBusy(_busy(session, owner, now - renewed))
+                if (await self._change([(seizing, [self.owner, session, owner, renewed])], durable=False))[0]:
+                    _log.info("session %s is taken over from %s, which is dead", session, owner)
+                    return until
+        raise SessionBusy(f"session {session!r} is taken by one process after the other: try again")
+
+    def _lapsed(self, owner: str, silent: float) -> bool:
+        if owner == REDACTED:
+            return True
+        known = lives(owner)
+        return silent > self._lapse if known is None else not known
+
+    async def _reassure(self, session: str) -> None:
+        """Make sure of a lease that was not renewed in time: the computer slept, or the database was away."""
+        until = time.time() + self._lapse
+        for statement in (_RENEW, _TAKE):
+            values = [session, self.owner]
+            if (await self._change([(statement.format(now=self._now), values)], durable=False))[0]:
+                self._held[session] = until
+                return
+        raise LogConflict(
+            f"session {session!r} was taken over by another process, as this one was not heard of for"
+            f" {self._lapse:g} s: run the turn again to continue from there"
+        )
+
+    def _keep_renewing(self) -> None:
+        with self._lock:
+            if self._renewing is None:
+                self._renewing = threading.Thread(target=self._renew, name="event log leases", daemon=True)
+                self._renewing.start()
+
+    def _renew(self) -> None:
+        renewing = _RENEW_ALL.format(now=self._now), [self.owner]
+        while not self._ended.wait(self._lapse / 3):
+            with self._lock:
+                if not self._held and not self._owed:
+                    self._renewing = None  # the next `take` starts another one
+                    return
+                held, owed, until = list(self._held), list(self._owed), time.time() + self._lapse
+            try:
+                given_back = [(_GIVE_BACK, [session, self.owner]) for session in owed if session not in self._held]
+                *_, renewed = self._change_here([*given_back, renewing])
+            except LogError as error:
+                _log.warning("leases of %d sessions could not be renewed: %s", len(held), error)
+                continue
+            self._owed.difference_update(owed)
+            if renewed >= len(held):  # else some were lost, which their next append finds out
+                with self._lock:
+                    self._held.update({session: until for session in held if session in self._held})
+
+
+def _busy(session: str, owner: str, silent: float) -> str:
+    host, pid, *_ = owner.split(":")
+    return (
+        f"a turn of session {session!r} is running in process {pid} on {host}, last heard of {max(silent, 0.0):.0f} s"
+        " ago: wait until it is over, or use another session"
+    )
+
+
+def _redacted(session: str) -> SessionRedacted:
+    return SessionRedacted(
+        f"the texts of session {session!r} were removed: it can be looked at, but not go on; begin another session"
+    )

@@ -1,0 +1,100 @@
+"""The tables of a log in SQLite, and how older ones become today's."""
+
+import sqlite3
+from contextlib import suppress
+
+from arriero.stack.event_json import UnreadableEvent, from_json
+from arriero.stack.log.record import LogError, NewerLog
+from arriero.stack.log.rows import NOTED, noted
+
+LAYOUT = 2
+"""Layout 1 had neither leases nor what lists of turns want, and nothing could be removed from it."""
+
+_EVENTS = """CREATE TABLE events (
+    session TEXT NOT NULL,
+    turn TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    time REAL NOT NULL,
+    kind TEXT NOT NULL,
+    note TEXT,
+    prompt INTEGER,
+    completion INTEGER,
+    cached INTEGER,
+    json TEXT NOT NULL,
+    PRIMARY KEY (session, seq)
+)"""
+_LEASES = """CREATE TABLE leases (
+    session TEXT NOT NULL PRIMARY KEY,
+    owner TEXT NOT NULL,
+    renewed REAL NOT NULL
+)"""
+_GUARDS = (
+    "CREATE TABLE pruning (allowed INTEGER)",  # has a row only inside of a transaction that prunes
+    """CREATE TRIGGER events_stay BEFORE DELETE ON events WHEN NOT EXISTS (SELECT 1 FROM pruning)
+    BEGIN SELECT RAISE(ABORT, 'the event log only grows'); END""",
+    """CREATE TRIGGER events_hold BEFORE UPDATE ON events WHEN NOT EXISTS (SELECT 1 FROM pruning)
+    BEGIN SELECT RAISE(ABORT, 'the event log only grows'); END""",
+)
+
+
+def prepare(connection: sqlite3.Connection, name: str) -> None:
+    """Make the tables in a new file, or bring older ones up to date; refuse a file of somebody else's.
+
+    Args:
+        connection: The file, in autocommit mode.
+        name: What errors call it.
+
+    Raises:
+        NewerLog: A later release wrote it.
+        LogError: It is not an event log.
+        sqlite3.Error: It could not be read or written.
+    """
+    run = connection.execute
+    if _layout(connection) == LAYOUT:
+        return
+    run("PRAGMA journal_mode = WAL")
+    run("BEGIN IMMEDIATE")  # two processes may open a file at once: one of them makes the tables
+    try:
+        layout = _layout(connection)
+        if layout == 0 and not run("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            _make(connection)
+        elif layout == 1:
+            _from_first(connection)
+        elif layout > LAYOUT:
+            raise NewerLog(
+                f"{name} has layout {layout}, and this release knows up to {LAYOUT}: use the release that wrote it"
+            )
+        elif layout != LAYOUT:
+            raise LogError(f"{name} is not an event log: give another file")
+        run(f"PRAGMA user_version = {LAYOUT}")
+        run("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.Error):  # a full disk has rolled back already
+            run("ROLLBACK")
+        raise
+
+
+def _layout(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _make(connection: sqlite3.Connection) -> None:
+    for statement in (_EVENTS, _LEASES, *_GUARDS):
+        connection.execute(statement)
+
+
+def _from_first(connection: sqlite3.Connection) -> None:
+    run = connection.execute
+    for statement in ("DROP TRIGGER events_stay", "DROP TRIGGER events_hold", "ALTER TABLE events RENAME TO first"):
+        run(statement)
+    run(_EVENTS)
+    kept = "session, turn, seq, time, kind, json"
+    run(f"INSERT INTO events ({kept}) SELECT {kept} FROM first")  # noqa: S608  constants
+    kinds = ", ".join("?" * len(NOTED))
+    for rowid, json in run(f"SELECT rowid, json FROM events WHERE kind IN ({kinds})", NOTED).fetchall():  # noqa: S608
+        with suppress(UnreadableEvent):  # reading it says so
+            run("UPDATE events SET note = ?, prompt = ?, completion = ?, cached = ? WHERE rowid = ?",
+                (*noted(from_json(json)), rowid))  # fmt: skip
+    run("DROP TABLE first")
+    for statement in (_LEASES, *_GUARDS):
+        run(statement)
