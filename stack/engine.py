@@ -88,7 +88,8 @@ class Delta:
 class Engine(Protocol):
     """A model that continues token ids.
 
-    Leaving the iterator early (`aclose()`) ends the request on the engine's side.
+    Leaving the iterator early (`aclose()`) ends the request on the engine's side. One that takes no grammars says so
+    with an attribute, `grammars = False`.
     """
 
     @property
@@ -117,3 +118,15 @@ class Engine(Protocol):
     async def aclose(self) -> None:
         """Release connections and memory."""
         ...
+
+
+def takes_grammars(engine: Engine) -> bool:
+    """Whether an engine holds its answers to `Sampling.grammar`.
+
+    Args:
+        engine: The engine.
+
+    Returns:
+        What its attribute `grammars` says; True without one.
+    """
+    return bool(getattr(engine, "grammars", True))

@@ -1,5 +1,6 @@
 """A model in this process, through transformers on the CPU."""
 
+import importlib.util
 import json
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
@@ -76,6 +77,11 @@ class TransformersEngine:
     def model(self) -> str:
         """The folder's name."""
         return self._folder.resolve().name
+
+    @property
+    def grammars(self) -> bool:
+        """Whether xgrammar is installed, which holds answers to a grammar."""
+        return importlib.util.find_spec("xgrammar") is not None
 
     @property
     def tokenizer(self) -> Tokenizer:
