@@ -39,6 +39,7 @@ from arriero.stack.events import (
     TranscriptRewritten,
     TurnFinished,
     TurnPaused,
+    TurnResumed,
     TurnStarted,
     VerdictGiven,
     WorkflowFinished,
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
 E = TypeVar("E")
 
 _ID_CHARS = 8
+_PAUSES = (TurnPaused, WorkflowPaused, TurnResumed)
+_ENDS = (TurnFinished, WorkflowFinished, TurnPaused, WorkflowPaused)
 _TONES: Mapping[str, Tone] = {"answer": "good", "failed": "bad", "cancelled": "bad", "finished": "good"}
 
 
@@ -164,11 +167,12 @@ def _turn(turn: str, records: Sequence[Record], state: str) -> Node:
     for places in _by_place(records).values():
         children += _nodes(places)
     over = next((event for event in reversed(events) if isinstance(event, TurnFinished | WorkflowFinished)), None)
+    last = next((event for event in reversed(events) if isinstance(event, _PAUSES)), None)
     if isinstance(over, TurnFinished):
         state = over.reason
     elif over is not None:
         state = "failed" if over.error else "finished"
-    elif isinstance(events[-1], TurnPaused | WorkflowPaused):
+    elif isinstance(last, TurnPaused | WorkflowPaused):
         state = "waiting"
     note = ", ".join(filter(None, (_heading(events), state, clock_text(began), *_figures(events))))
     flow = any(isinstance(event, WorkflowStarted) for event in events)
@@ -216,9 +220,9 @@ def _figures(events: Sequence[Event]) -> Iterator[str]:
     if steps:
         usage = total(step.usage for step in steps)
         yield tokens_text(usage)
-    over = events[-1]
-    if isinstance(over, TurnFinished | WorkflowFinished | TurnPaused | WorkflowPaused):
-        yield time_text(over.duration)
+    ends = [event.duration for event in events if isinstance(event, _ENDS)]
+    if ends:
+        yield time_text(ends[-1])
 
 
 def total(usages: Iterable[Usage]) -> Usage:

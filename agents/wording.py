@@ -160,12 +160,10 @@ def decision_text(decision: Decision) -> str:
 
 def question_text(asked: DecisionAsked) -> str:
     """What a person is asked about a call that waits."""
-    what = {
-        "approval": f"may it run {call_text(asked.call)}?",
-        "interrupted": f"{call_text(asked.call)} was running when its process died: run it again?",
-        "answer": asked.question or call_text(asked.call),
-    }[asked.asked]
-    return what if asked.asked == "answer" or not asked.question else f"{what}\n{asked.question}"
+    if asked.question:
+        return asked.question
+    call = call_text(asked.call)
+    return {"approval": f"May this run? {call}", "interrupted": f"Run it again? {call}", "answer": call}[asked.asked]
 
 
 def line_of(event: Event) -> Line | None:
