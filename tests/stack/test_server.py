@@ -230,10 +230,7 @@ def stream_into(text: list[str], client: openai.OpenAI) -> None:
 
 
 def test_a_stream_that_breaks_off_ends_with_an_error(serve: Serve) -> None:
-    def fail() -> None:
-        raise EngineInterrupted("at http://10.0.0.7:8000")
-
-    client = serve(scripted_stack(Say("Good day.", after=fail)))
+    client = serve(scripted_stack(Say("Good day", fault=EngineInterrupted("at http://10.0.0.7:8000"))))
     text: list[str] = []
     with pytest.raises(openai.APIError, match="broke off") as failed:
         stream_into(text, client)

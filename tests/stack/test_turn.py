@@ -199,7 +199,7 @@ async def test_another_process_can_continue_a_session_from_the_log() -> None:
     assert now.requests[0][: len(said)] == said
     # The first process notices that its memory of the session is old.
     back = engine_of(stack)
-    back.extending, back._answers = False, iter(["Yes.<|eot_id|>"])
+    back.then("Yes.<|eot_id|>")
     await run(stack, "Sure?", DOUBLE, "alice")
     assert back.requests[-1][: len(now.requests[0])] == now.requests[0]
 
