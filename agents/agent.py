@@ -1,41 +1,69 @@
-"""An agent: instructions, tools and shields over a stack."""
+"""An agent: instructions, tools, shields and a type of answers over a stack."""
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Generic, cast
 from uuid import uuid4
 
 from arriero.agents.background import Background
+from arriero.agents.choice import Choice, ToolChoice
+from arriero.agents.context import Context, Deps
+from arriero.agents.instructions import Instructions, written
+from arriero.agents.output import Answer, AnswerReader, Output, OutputInvalid, reader_of
 from arriero.agents.turn import Turn
 from arriero.prompts.errors import ArrieroError, InvalidMessage
-from arriero.prompts.messages import Message
+from arriero.prompts.messages import Message, ToolCall
+from arriero.stack.compaction import Compaction
+from arriero.stack.decisions import Asked, Decision
 from arriero.stack.engine import Sampling
-from arriero.stack.events import CallProgressed, Event, TextDelta
+from arriero.stack.events import CallProgressed, Event, StepFinished, TextDelta, TurnStarted
 from arriero.stack.shields import Shield, UnknownShield
 from arriero.stack.stack import Opening, Stack
-from arriero.stack.terms import Limits, Terms
+from arriero.stack.terms import Hooks, Limits, Price, Terms
 from arriero.tools import Registry, Tool, ToolGroup
+
+if TYPE_CHECKING:
+    from arriero.agents.iterate import Steps
 
 
 class StackNotReady(ArrieroError):
     """An agent's stack is not open where it must be, or is open where it must not be."""
 
 
-class Agent:
-    """A model with instructions, tools and shields.
+class Agent(Generic[Deps, Output]):
+    """A model with instructions, tools, shields and a type of answers.
+
+    `Agent[Deps, Output]`: what its callers give for each turn, and what its answers are. Both are inferred from the
+    functions and the `output` given; without them they are `None` and `str`.
 
     Args:
         stack: What it runs on. One that is not open yet serves `run_sync` alone.
-        instructions: System text, written when a session begins.
+        instructions: System text, a `Template`, or a function of the `Context`. It is made for each turn, and written
+            when a session begins: what a model has read never changes.
         tools: What it can do: tools and groups, which the agent closes, or a registry, which its owner closes.
+        tools_when: Whether a tool is offered at a turn, by the turn's context. None offers all of them.
+        output: Type of the answers: any that pydantic reads, or an `Answer` of it. None is text.
+        retries: How often a turn gives the model an answer back that does not fit the type.
+        tool_choice: `auto`, `required`, `none`, or the name of a tool. The model is held to it by a grammar, to
+            `required` and a name at the first step of a turn.
         shields: Names of shields, or shields; each judges the input and the output.
         limits: What a turn may use up; None for the defaults.
         sampling: How to sample each step; None for greedy.
-        name: Name for people to read.
+        price: What tokens cost, for the limit `cost`.
+        hooks: Functions that the turn loop asks.
+        compaction: What a conversation gives up when it becomes too long; None ends the turn.
+        decide: Decides about calls that would wait for a person; None from it leaves the call waiting.
+        name: Name for people, for the log and for other agents.
 
     Raises:
         UnknownShield: No shield has that name, or one name is given in place of a list.
         ToolDefinitionError: Two tools have the same name, or something is not a tool.
+        InvalidToolChoice: There is no such tool, nothing to call, or an engine that takes no grammars.
+        UnusableOutput: The output type is none, or the engine cannot be held to it.
+        GrammarNotExpressible: A grammar was asked for, and what it should say cannot be said in one.
 
     Example:
         >>> import anyio
@@ -60,26 +88,40 @@ class Agent:
         self,
         stack: Stack | Opening,
         *,
-        instructions: str = "",
+        instructions: Instructions[Deps] = "",
         tools: Registry | Iterable[Tool | ToolGroup] = (),
+        tools_when: Callable[[Context[Deps], Tool], bool] | None = None,
+        output: type[Output] | Answer[Output] | None = None,
+        retries: int = 2,
+        tool_choice: ToolChoice = "auto",
         shields: Iterable[str | Shield] = (),
         limits: Limits | None = None,
         sampling: Sampling | None = None,
+        price: Price | None = None,
+        hooks: Hooks | None = None,
+        compaction: Compaction | None = None,
+        decide: Callable[[Asked, ToolCall], Awaitable[Decision | None]] | None = None,
         name: str = "agent",
     ) -> None:
+        if isinstance(shields, str):
+            raise UnknownShield(f"shields is one text, {shields!r}: give a list, shields=[{shields!r}]")
         self.name = name
         self.instructions = instructions
         self.limits = limits or Limits()
         self.sampling = sampling or Sampling()
+        self.reader: AnswerReader[Output] = reader_of(output)
         self._stack = stack
         self._owns_tools = not isinstance(tools, Registry)
         self._registry = tools if isinstance(tools, Registry) else Registry(tools)
-        if isinstance(shields, str):
-            raise UnknownShield(f"shields is one text, {shields!r}: give a list, shields=[{shields!r}]")
+        self._tools_when = tools_when
+        self._retries = retries
+        self._choice = Choice(tool_choice, self.reader, self._registry)
         self._shields = tuple(shields)
+        self._price, self._compaction, self._decide = price, compaction, decide
+        self._hooks = hooks or Hooks()
         self._background: tuple[Background, Stack] | None = None
         if isinstance(stack, Stack):
-            self._terms(stack)  # an unknown shield is an error here, not in the middle of a conversation
+            self._terms(stack, None, "", self._registry)  # a mistake is an error here, not in mid-conversation
 
     def __repr__(self) -> str:
         return f"Agent(name={self.name!r}, tools={list(self.tools)!r})"
@@ -89,27 +131,31 @@ class Agent:
         """Names of its tools, in the order given."""
         return self._registry.names
 
-    async def run(self, text: str, *, session: str | None = None) -> Turn:
+    async def run(self, text: str, *, deps: Deps | None = None, session: str | None = None) -> Turn[Output]:
         """Run one turn.
 
         Args:
             text: What the user says.
+            deps: What instructions, `tools_when` and tools are to know, as `context.deps`.
             session: Session to begin or continue; None for a new one.
 
         Returns:
-            What came of it. A turn that was refused or reached a limit is returned as well; see `Turn.reason`.
+            What came of it. A turn that was refused, reached a limit or waits for a decision is returned as well; see
+            `Turn.reason`.
 
         Raises:
             InvalidMessage: The text is empty, or no text.
+            InvalidInstructions: The instructions give no text.
             ContextTooLong: The conversation does not fit the model's context.
             EngineError: The engine failed.
             SessionBusy: Another turn of the session is running.
+            TurnWaiting: The session's last turn waits for decisions.
             LogError: An event could not be logged.
             StackNotReady: The stack is not open.
         """
-        return await self._run(self._open_stack(), text, session)
+        return await self._run(self._open_stack(), text, deps, session)
 
-    def stream(self, text: str, *, session: str | None = None) -> AsyncGenerator[Event, None]:
+    def stream(self, text: str, *, deps: Deps | None = None, session: str | None = None) -> AsyncGenerator[Event, None]:
         """Run one turn and watch it.
 
         Leave the iterator early only through `aclose()` (or `contextlib.aclosing`): that ends the engine's
@@ -117,19 +163,118 @@ class Agent:
 
         Args:
             text: What the user says.
+            deps: As for `run`.
             session: Session to begin or continue; None for one of its own.
 
         Returns:
-            The turn's events, `TextDelta` while the answer is written, the last one `TurnFinished`. The iterator
-            raises what `run` raises.
+            The turn's events, `TextDelta` while the answer is written, the last one `TurnFinished` or `TurnPaused`.
+            The iterator raises what `run` raises.
 
         Raises:
             InvalidMessage: The text is empty, or no text.
             StackNotReady: The stack is not open.
         """
-        return self._stream(self._open_stack(), text, session)
+        return self._stream(self._open_stack(), _said(text), deps, session or uuid4().hex)
 
-    def run_sync(self, text: str, *, session: str | None = None) -> Turn:
+    def iterate(self, text: str, *, deps: Deps | None = None, session: str | None = None) -> "Steps[Deps, Output]":
+        """Run one turn step by step, with a say in what follows.
+
+        Args:
+            text: What the user says.
+            deps: As for `run`.
+            session: Session to begin or continue; None for a new one.
+
+        Returns:
+            The steps: `async with agent.iterate(...) as steps`, then `async for step in steps`. Each comes before its
+            calls are run, and can change them; see `Steps`.
+
+        Raises:
+            InvalidMessage: The text is empty, or no text.
+            StackNotReady: The stack is not open.
+        """
+        from arriero.agents.iterate import Steps
+
+        return Steps(self, self._open_stack(), _said(text), deps, session or uuid4().hex)
+
+    async def resume(
+        self, session: str, *, decisions: Mapping[str, Decision] = MappingProxyType({}), deps: Deps | None = None
+    ) -> Turn[Output]:
+        """Go on with a turn that waits for decisions, or that a process left when it died. In any process.
+
+        Args:
+            session: The session.
+            decisions: What was decided about calls that wait, by `Waiting.id`. Those left out wait on.
+            deps: As for `run`: nothing of it was kept.
+
+        Returns:
+            The whole turn, what happened before included.
+
+        Raises:
+            UnknownSession: The log has no such session.
+            NothingToResume: Its last turn is over.
+            InvalidDecision: A decision is for a call that does not wait, or does not fit what was asked.
+            SessionBusy: Another process is running the turn.
+            EngineError: The engine failed.
+            LogError: An event could not be logged.
+            StackNotReady: The stack is not open.
+        """
+        stack = self._open_stack()
+        events = await self._so_far(stack, session)
+        async with aclosing(self.resume_stream(session, decisions=decisions, deps=deps)) as stream:
+            events += [event async for event in stream if not isinstance(event, TextDelta | CallProgressed)]
+        return Turn.of(events, session, self.reader)
+
+    async def resume_stream(
+        self, session: str, *, decisions: Mapping[str, Decision] = MappingProxyType({}), deps: Deps | None = None
+    ) -> AsyncGenerator[Event, None]:
+        """Go on with a turn, and watch it.
+
+        Args:
+            session: The session.
+            decisions: As for `resume`.
+            deps: As for `run`.
+
+        Yields:
+            The events from here on.
+
+        Raises:
+            ArrieroError: As from `resume`.
+        """
+        stack = self._open_stack()
+        terms = await self.terms(stack, await self._context(stack, session, deps, begins=False))
+        async with aclosing(stack.resume(session, terms, decisions=decisions)) as stream:
+            async for event in stream:
+                yield event
+
+    async def say(self, session: str, text: str) -> None:
+        """Tell a turn something while it runs. The model reads it before its next step.
+
+        Args:
+            session: The turn's session.
+            text: What the user says. It is on disk when this returns.
+
+        Raises:
+            InvalidMessage: The text is empty, or no text.
+            NoTurnRunning: No turn of the session runs in this process.
+            StackNotReady: The stack is not open.
+        """
+        await self._open_stack().say(session, _said(text))
+
+    async def cancel(self, session: str) -> bool:
+        """End a turn: at once if it runs in this process, else if it waits for decisions.
+
+        Args:
+            session: The turn's session.
+
+        Returns:
+            Whether there was one to end.
+
+        Raises:
+            StackNotReady: The stack is not open.
+        """
+        return await self._open_stack().cancel(session)
+
+    def run_sync(self, text: str, *, deps: Deps | None = None, session: str | None = None) -> Turn[Output]:
         """Run one turn from a program that is not async.
 
         The agent is given a stack that is not open yet, as in `Agent(Stack.local())`. It is opened at the first
@@ -137,6 +282,7 @@ class Agent:
 
         Args:
             text: What the user says.
+            deps: As for `run`.
             session: Session to begin or continue; None for a new one.
 
         Returns:
@@ -166,7 +312,26 @@ class Agent:
                 background.close()
                 raise
         background, stack = self._background
-        return background.run(partial(self._run, stack, text, session))
+        return background.run(partial(self._run, stack, text, deps, session))
+
+    async def terms(self, stack: Stack, context: Context[Deps]) -> Terms:
+        """On what terms a turn of this agent is run.
+
+        Args:
+            stack: What it runs on.
+            context: The turn.
+
+        Returns:
+            The terms, for `Stack.run_turn`.
+
+        Raises:
+            InvalidInstructions: The instructions give no text.
+            InvalidToolChoice: The tools offered at this turn cannot be called so.
+        """
+        registry, when = self._registry, self._tools_when
+        if when is not None:
+            registry = registry.only(lambda tool: when(context, tool))
+        return self._terms(stack, context.deps, await written(self.instructions, context), registry)
 
     async def aclose(self) -> None:
         """Release what the tools hold. The stack is its opener's to close."""
@@ -192,26 +357,74 @@ class Agent:
             " or call run_sync"
         )
 
-    async def _run(self, stack: Stack, text: str, session: str | None) -> Turn:
+    async def _run(self, stack: Stack, text: str, deps: Deps | None, session: str | None) -> Turn[Output]:
         session = session or uuid4().hex
-        async with aclosing(self._stream(stack, text, session)) as stream:
+        async with aclosing(self._stream(stack, _said(text), deps, session)) as stream:
             events = [event async for event in stream if not isinstance(event, TextDelta | CallProgressed)]
-        return Turn.of(events, session)
+        return Turn.of(events, session, self.reader)
 
-    def _stream(self, stack: Stack, text: str, session: str | None) -> AsyncGenerator[Event, None]:
-        if not isinstance(text, str):
-            raise InvalidMessage(f"the question must be text, not {type(text).__name__}: pass a string")
-        if not text.strip():
-            raise InvalidMessage("the question is empty: write some text")
-        return stack.run_turn([Message("user", text)], self._terms(stack), session=session)
+    async def _stream(
+        self, stack: Stack, message: Message, deps: Deps | None, session: str
+    ) -> AsyncGenerator[Event, None]:
+        terms = await self.terms(stack, await self._context(stack, session, deps, begins=True))
+        async with aclosing(stack.run_turn([message], terms, session=session)) as stream:
+            async for event in stream:
+                yield event
 
-    def _terms(self, stack: Stack) -> Terms:
+    async def _context(self, stack: Stack, session: str, deps: Deps | None, *, begins: bool) -> Context[Deps]:
+        turn = int(begins)
+        if self._tools_when is not None or not isinstance(self.instructions, str):  # else nobody asks for the number
+            turn += sum(isinstance(record.event, TurnStarted) for record in await stack.log.read(session))
+        return Context(cast("Deps", deps), session, self.name, turn)
+
+    async def _so_far(self, stack: Stack, session: str) -> list[Event]:
+        """The events of a session's last turn. What shields may not have judged is left out, as in a stream."""
+        events: list[Event] = []
+        for record in await stack.log.read(session):
+            if isinstance(record.event, TurnStarted):
+                events = []
+            event = record.event
+            if self._shields and isinstance(event, StepFinished):
+                event = replace(event, content="", token_ids=())
+            events.append(event)
+        return events
+
+    def _terms(self, stack: Stack, deps: Deps | None, instructions: str, registry: Registry) -> Terms:
         shields = tuple(stack.shield(shield) if isinstance(shield, str) else shield for shield in self._shields)
-        return Terms(
-            registry=self._registry,
-            instructions=self.instructions,
+        terms = Terms(
+            registry=registry,
+            instructions="\n\n".join(filter(None, (instructions, self.reader.description))),
             input_shields=shields,
             output_shields=shields,
             limits=self.limits,
             sampling=self.sampling,
+            agent=self.name,
+            deps=deps,
+            price=self._price,
+            compaction=self._compaction,
+            hooks=self._hooks if self.reader.text else replace(self._hooks, accept=self._check()),
+            decide=self._decide,
         )
+        return self._choice.on(terms, stack)
+
+    def _check(self) -> Callable[[str], Awaitable[Message | None]]:
+        left, after = self._retries, self._hooks.accept
+
+        async def accept(text: str) -> Message | None:
+            nonlocal left
+            try:
+                self.reader.read(text)
+            except OutputInvalid as problem:
+                left -= 1
+                return Message("user", self.reader.again(problem)) if left >= 0 else None
+            return await after(text) if after else None
+
+        return accept
+
+
+def _said(text: str) -> Message:
+    if not isinstance(text, str):
+        raise InvalidMessage(f"the question must be text, not {type(text).__name__}: pass a string")
+    if not text.strip():
+        raise InvalidMessage("the question is empty: write some text")
+    return Message("user", text)

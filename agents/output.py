@@ -154,6 +154,24 @@ TEXT: AnswerReader[str] = AnswerReader(Answer(str))
 """Answers that are text."""
 
 
+def reader_of(output: type[Output] | Answer[Output] | None) -> AnswerReader[Output]:
+    """What reads an agent's answers.
+
+    Args:
+        output: Their type; None for text.
+
+    Returns:
+        The reader.
+
+    Raises:
+        UnusableOutput: As for `AnswerReader`.
+        GrammarNotExpressible: As for `AnswerReader`.
+    """
+    if output is None or output is str:
+        return cast("AnswerReader[Output]", TEXT)
+    return AnswerReader(output if isinstance(output, Answer) else Answer(output))
+
+
 def _schema(kind: Any, *, required: bool) -> dict[str, Any] | None:
     """The type's schema; None where it has none, and none is needed."""
     try:
