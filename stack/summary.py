@@ -94,18 +94,30 @@ class Summarise:
 
     async def shorten(self, messages: Sequence[Message], count: Count, most: int) -> Sequence[Message]:
         """Shorten a conversation; see `Compaction.shorten`."""
+        kept = await self.summarised(messages)
+        if len(kept) < len(messages) and count(kept) <= most:
+            return kept
+        _log.warning("no summary that fits: the oldest results and exchanges are dropped instead")
+        return await DropOldestResults(self.keep_turns, self.fill).shorten(messages, count, most)
+
+    async def summarised(self, messages: Sequence[Message]) -> list[Message]:
+        """Put a summary in the place of the oldest exchanges, whatever the length.
+
+        Args:
+            messages: The conversation.
+
+        Returns:
+            The shorter conversation; the same one where nothing is older than the exchanges to keep, or no summary
+            could be had.
+        """
         turns = exchanges(messages)
         older = {at for turn in turns[: max(0, len(turns) - max(1, self.keep_turns))] for at in turn}
-        if older:
-            summary = await self._summary([messages[at] for at in sorted(older)])
-            first = min(older)
-            told = [Message("user", ASKED), Message("assistant", summary)]
-            after = [message for at, message in enumerate(messages) if at > first and at not in older]
-            kept = [*messages[:first], *told, *after]
-            if summary and count(kept) <= most:
-                return kept
-            _log.warning("no summary that fits: the oldest results and exchanges are dropped instead")
-        return await DropOldestResults(self.keep_turns, self.fill).shorten(messages, count, most)
+        summary = await self._summary([messages[at] for at in sorted(older)]) if older else ""
+        if not summary:
+            return [*messages]
+        first = min(older)
+        told = [Message("user", ASKED), Message("assistant", summary)]
+        return [*messages[:first], *told, *(one for at, one in enumerate(messages) if at > first and at not in older)]
 
     async def _summary(self, messages: Sequence[Message]) -> str:
         """What the model writes; empty when that is no summary."""
