@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from postgres_server import PostgresServer, postgres_server
 
 from arriero.models import DEMO
 
@@ -87,6 +88,19 @@ def vllm_server(start_vllm: StartVLLM) -> Iterator[VLLMServer]:
     """The server that all tests share. Do not stop it."""
     with start_vllm() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """The PostgreSQL that all tests share. Do not stop it; `postgres_server()` gives one of one's own."""
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_dsn(postgres: PostgresServer) -> str:
+    """Address of a database in a real PostgreSQL. Add `?schema=` with a name of one's own to be alone there."""
+    return postgres.dsn
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,10 @@
 """The event log: append-only, on disk before an event's effect is visible."""
 
+from arriero.stack.log.database import DatabaseLog
+from arriero.stack.log.opening import open_log
 from arriero.stack.log.record import (
     EventLog,
+    InvalidExport,
     LogBusy,
     LogConflict,
     LogError,
@@ -16,7 +19,9 @@ from arriero.stack.log.record import (
 from arriero.stack.log.sqlite import SQLiteLog
 
 __all__ = [
+    "DatabaseLog",
     "EventLog",
+    "InvalidExport",
     "LogBusy",
     "LogConflict",
     "LogError",
@@ -28,4 +33,5 @@ __all__ = [
     "TurnState",
     "TurnSummary",
     "UnknownSession",
+    "open_log",
 ]

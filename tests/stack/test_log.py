@@ -1,30 +1,37 @@
-import sqlite3
-import subprocess
-import sys
+"""What every log does, on both stores."""
+
+import secrets
 from pathlib import Path
 
+import anyio
 import pytest
-from scripted import run, scripted_stack
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from arriero.prompts.errors import InvalidMessage
-from arriero.stack.errors import ContextTooLong
-from arriero.stack.events import LimitReached, PromptAppended
-from arriero.stack.log import LogConflict, LogError, SQLiteLog
-from arriero.stack.shields import UnknownShield
+from arriero.stack.engine import Usage
+from arriero.stack.events import (
+    LimitReached,
+    PromptAppended,
+    SessionForked,
+    StepFinished,
+    TurnFinished,
+    TurnStarted,
+)
+from arriero.stack.log import DatabaseLog, LogConflict, LogError, SQLiteLog, UnknownSession, open_log
 
 pytestmark = pytest.mark.anyio
 
 EVENTS = [PromptAppended(1, (1, 2)), LimitReached("steps", "1 of 1")]
 
 
-async def test_events_come_back_in_order_by_session_and_turn(tmp_path: Path) -> None:
-    log = SQLiteLog(tmp_path / "events.sqlite")
+async def test_events_come_back_in_order_by_session_and_turn(log_address: str) -> None:
+    log = open_log(log_address)
     await log.append("alice", "t1", 0, EVENTS)
     await log.append("bob", "t2", 0, EVENTS[:1])
     await log.append("alice", "t3", 2, EVENTS[1:])
     await log.aclose()
 
-    log = SQLiteLog(tmp_path / "events.sqlite")
+    log = open_log(log_address)
     records = await log.read("alice")
     assert [record.event for record in records] == [*EVENTS, EVENTS[1]]
     assert [record.seq for record in records] == [0, 1, 2]
@@ -35,8 +42,8 @@ async def test_events_come_back_in_order_by_session_and_turn(tmp_path: Path) -> 
     await log.aclose()
 
 
-async def test_two_writers_cannot_take_the_same_position(tmp_path: Path) -> None:
-    first, second = SQLiteLog(tmp_path / "events.sqlite"), SQLiteLog(tmp_path / "events.sqlite")
+async def test_two_writers_cannot_take_the_same_position(log_address: str) -> None:
+    first, second = open_log(log_address), open_log(log_address)
     await first.append("alice", "t1", 0, EVENTS)
     with pytest.raises(LogConflict, match="another process continued the session"):
         await second.append("alice", "t2", 1, EVENTS)
@@ -46,104 +53,121 @@ async def test_two_writers_cannot_take_the_same_position(tmp_path: Path) -> None
     await second.aclose()
 
 
-@pytest.mark.parametrize("statement", ["DELETE FROM events", "UPDATE events SET json = ''"])
-async def test_the_log_only_grows(tmp_path: Path, statement: str) -> None:
-    log = SQLiteLog(tmp_path / "events.sqlite")
+async def test_events_are_written_all_or_none(event_log: DatabaseLog) -> None:
+    await event_log.append("alice", "t1", 1, EVENTS[:1])
+    with pytest.raises(LogConflict):
+        await event_log.append("alice", "t1", 0, EVENTS)
+    assert [record.seq for record in await event_log.read("alice")] == [1]
+
+
+async def test_a_closed_log_says_so(log_address: str) -> None:
+    log = open_log(log_address)
     await log.append("alice", "t1", 0, EVENTS)
     await log.aclose()
-    connection = sqlite3.connect(tmp_path / "events.sqlite")
-    with pytest.raises(sqlite3.IntegrityError, match="only grows"):
-        connection.execute(statement)
-    connection.close()
-
-
-async def test_a_log_that_another_process_holds_is_a_typed_error_and_stays_usable(tmp_path: Path) -> None:
-    log = SQLiteLog(tmp_path / "events.sqlite", busy_timeout=0.05)
-    holder = sqlite3.connect(tmp_path / "events.sqlite", isolation_level=None)
-    holder.execute("BEGIN IMMEDIATE")
-    with pytest.raises(LogError, match="another process holds it"):
-        await log.append("alice", "t1", 0, EVENTS)
-    holder.execute("ROLLBACK")
-    await log.append("alice", "t1", 0, EVENTS)
-    assert await log.length("alice") == 2
-    holder.close()
     await log.aclose()
+    for refused in (log.append("alice", "t1", 2, EVENTS), log.read("alice"), log.take("alice"), log.length("alice")):
+        with pytest.raises(LogError, match="closed"):
+            await refused
 
 
-def test_a_full_disk_is_a_typed_error_and_leaves_no_half_written_event(tmp_path: Path) -> None:
-    path = tmp_path / "events.sqlite"
-    script = """
-import resource, sys, anyio
-from arriero.stack.events import PromptAppended
-from arriero.stack.log import LogError, SQLiteLog
-
-async def main(path):
-    log = SQLiteLog(path)
-    await log.append("alice", "t1", 0, [PromptAppended(1, (1, 2))])
-    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
-    try:
-        await log.append("alice", "t1", 1, [PromptAppended(2, (3,)), PromptAppended(3, tuple(range(100_000)))])
-    except LogError as error:
-        print(type(error).__name__, await log.length("alice"))
-anyio.run(main, sys.argv[1])
-"""
-    done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, timeout=60)
-    assert done.stdout.strip() == "LogError 1", done.stderr
+@pytest.mark.parametrize("name", ["", 'ana\'s "notes" % ? {}', "Ωμέγα 🐎", "x" * 2000, "; DROP TABLE events --"])
+async def test_any_text_is_a_name(event_log: DatabaseLog, name: str) -> None:
+    await event_log.take(name)
+    await event_log.append(name, name, 0, EVENTS)
+    assert [(record.session, record.turn) for record in await event_log.read(name, name)] == [(name, name)] * 2
+    assert await event_log.sessions() == [name]
+    await event_log.release(name)
 
 
-async def test_unusable_files_are_refused_when_opened(tmp_path: Path) -> None:
-    with pytest.raises(LogError, match="folder must exist"):
-        SQLiteLog(tmp_path / "no" / "such" / "folder.sqlite")
-    (tmp_path / "text.sqlite").write_text("this is no database at all, " * 100)
-    with pytest.raises(LogError, match="something else"):
-        SQLiteLog(tmp_path / "text.sqlite")
-    other = sqlite3.connect(tmp_path / "other.sqlite")
-    other.execute("CREATE TABLE accounts (name TEXT)")
-    other.close()
-    with pytest.raises(LogError, match="not an event log"):
-        SQLiteLog(tmp_path / "other.sqlite")
+async def test_a_name_that_is_no_text_is_a_typed_error(event_log: DatabaseLog) -> None:
+    with pytest.raises(LogError, match="cannot hold that name"):
+        await event_log.append("\ud800", "t1", 0, EVENTS)
+    await event_log.append("alice", "t1", 0, EVENTS)
 
 
-async def test_there_is_no_file_before_the_first_event(tmp_path: Path) -> None:
-    path = tmp_path / "events.sqlite"
-    log, other = SQLiteLog(path), SQLiteLog(path)
-    assert (await log.length("alice"), await log.read("alice"), await log.sessions()) == (0, [], [])
-    assert not path.exists()
-    await log.append("alice", "t1", 0, EVENTS)
-    assert path.exists()
-    assert await other.length("alice") == 2
-    assert await other.sessions() == ["alice"]
-    await log.aclose()
-    await other.aclose()
+async def test_text_of_any_kind_is_kept(event_log: DatabaseLog) -> None:
+    texts = ["\0\0 a \\u0000", "'; --", "🐎", '"\\', "\n\r\u2028"]
+    await event_log.append("alice", "t1", 0, [LimitReached("steps", text) for text in texts])
+    assert [record.event for record in await event_log.read("alice")] == [LimitReached("steps", text) for text in texts]
 
 
-async def test_a_turn_that_cannot_begin_leaves_no_file(tmp_path: Path) -> None:
-    path = tmp_path / "events.sqlite"
-    stack = scripted_stack("Never.<|eot_id|>", log=SQLiteLog(path), context_length=40)
-    with pytest.raises(ContextTooLong):
-        await run(stack, "Hello")
-    with pytest.raises(UnknownShield):
-        stack.shield("other")
-    with pytest.raises(InvalidMessage):
-        [event async for event in stack.run_turn([])]
-    await stack.aclose()
-    assert not path.exists()
+async def test_a_fork_is_a_copy_up_to_an_event_and_says_where_it_comes_from(event_log: DatabaseLog) -> None:
+    await event_log.append("alice", "t1", 0, EVENTS)
+    await event_log.append("alice", "t2", 2, EVENTS)
+    await event_log.fork("alice", 2, "bob")
+    original, copy = await event_log.read("alice"), await event_log.read("bob")
+    assert [(r.turn, r.seq, r.time, r.event) for r in copy[:3]] == [
+        (r.turn, r.seq, r.time, r.event) for r in original[:3]
+    ]
+    assert [(r.turn, r.seq, r.event) for r in copy[3:]] == [("t2", 3, SessionForked("alice", 2))]
+    await event_log.append("bob", "t3", 4, EVENTS)
+    assert await event_log.length("alice") == 4
 
 
-async def test_damaged_events_are_a_log_error(tmp_path: Path) -> None:
-    log = SQLiteLog(tmp_path / "events.sqlite")
-    await log.append("bob", "t1", 0, EVENTS)
-    damaging = sqlite3.connect(tmp_path / "events.sqlite", isolation_level=None)
-    damaging.execute("INSERT INTO events VALUES ('alice', 't1', 0, 0.0, 'LimitReached', '{\"v\": 1')")
-    damaging.close()
-    with pytest.raises(LogError, match="damaged"):
-        await log.read("alice")
-    await log.aclose()
+async def test_what_cannot_be_forked_is_a_typed_error_and_writes_nothing(event_log: DatabaseLog) -> None:
+    await event_log.append("alice", "t1", 0, EVENTS)
+    for session, seq in (("nobody", 0), ("alice", 2), ("alice", -1)):
+        with pytest.raises(UnknownSession):
+            await event_log.fork(session, seq, "bob")
+    with pytest.raises(LogConflict):
+        await event_log.fork("alice", 0, "alice")
+    assert await event_log.sessions() == ["alice"]
+    assert await event_log.length("alice") == 2
 
 
-async def test_a_closed_log_says_so(tmp_path: Path) -> None:
-    log = SQLiteLog(tmp_path / "events.sqlite")
-    await log.aclose()
-    await log.aclose()
-    with pytest.raises(LogError):
-        await log.append("alice", "t1", 0, EVENTS)
+async def test_open_log_tells_files_from_databases(tmp_path: Path) -> None:
+    log = open_log(tmp_path / "events.sqlite")
+    assert isinstance(log, SQLiteLog)
+    assert not log.in_memory
+    assert open_log(":memory:").in_memory
+    with pytest.raises(LogError, match="no address"):
+        open_log("postgresql://user:secret@[::")
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    commits=st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("xy"), st.integers(1, 3)), max_size=8),
+    cut=st.integers(0, 20),
+)
+def test_a_log_is_what_was_appended_and_a_fork_its_prefix(
+    log_address: str, commits: list[tuple[str, str, int]], cut: int
+) -> None:
+    async def check() -> None:
+        log, prefix = open_log(log_address), secrets.token_hex(8)
+        model: dict[str, list[tuple[str, object]]] = {}
+        for number, (name, turn, count) in enumerate(commits):
+            kept = model.setdefault(prefix + name, [])
+            events = [PromptAppended(number, (position,)) for position in range(count)]
+            await log.append(prefix + name, turn, len(kept), events)
+            kept += [(turn, event) for event in events]
+        for session, kept in model.items():
+            records = await log.read(session)
+            assert [(record.turn, record.event) for record in records] == kept
+            assert [record.seq for record in records] == list(range(len(kept)))
+            await log.fork(session, seq := min(cut, len(kept) - 1), f"{session} forked")
+            *copy, last = await log.read(f"{session} forked")
+            assert [(record.turn, record.event) for record in copy] == kept[: seq + 1]
+            assert last.event == SessionForked(session, seq)
+        await log.aclose()
+
+    anyio.run(check)
+
+
+async def test_turns_say_what_happened_without_their_events_being_decoded(event_log: DatabaseLog) -> None:
+    usage = Usage(10, 5, 4)
+    await event_log.append("alice", "t1", 0, [
+        TurnStarted((), agent="clerk"),
+        StepFinished(1, (1,), "", (), "end_of_turn", usage, 0.1),
+        StepFinished(2, (1,), "", (), "end_of_turn", usage, 0.1),
+        TurnFinished("hi", "answer", Usage(20, 10, 8), 0.2),
+    ])  # fmt: skip
+    [turn] = await event_log.turns()
+    assert (turn.session, turn.turn, turn.state, turn.reason, turn.agent) == (
+        "alice",
+        "t1",
+        "finished",
+        "answer",
+        "clerk",
+    )
+    assert (turn.steps, turn.usage, turn.first, turn.last) == (2, Usage(20, 10, 8), 0, 3)
+    assert turn.started == turn.updated
