@@ -2,24 +2,25 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
-from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Generic, cast
+from typing import TYPE_CHECKING, Any, Generic
 from uuid import uuid4
 
+from arriero.agents.agent_terms import events_so_far, fixed_terms, terms_of, turn_terms
 from arriero.agents.background import Background
 from arriero.agents.choice import Choice, ToolChoice
 from arriero.agents.context import Context, Deps
-from arriero.agents.instructions import Instructions, written
-from arriero.agents.output import Answer, AnswerReader, Output, OutputInvalid, reader_of
+from arriero.agents.handoff import AgentHandoff, tools_of
+from arriero.agents.instructions import Instructions
+from arriero.agents.output import Answer, AnswerReader, Output, reader_of
 from arriero.agents.turn import Turn
 from arriero.prompts.errors import ArrieroError, InvalidMessage
 from arriero.prompts.messages import Message, ToolCall
 from arriero.stack.compaction import Compaction
 from arriero.stack.decisions import Asked, Decision
 from arriero.stack.engine import Sampling
-from arriero.stack.events import CallProgressed, Event, StepFinished, TextDelta, TurnStarted
+from arriero.stack.events import CallProgressed, Event, TextDelta
 from arriero.stack.shields import Shield, UnknownShield
 from arriero.stack.stack import Opening, Stack
 from arriero.stack.terms import Hooks, Limits, Price, Terms
@@ -27,6 +28,7 @@ from arriero.tools import Registry, Tool, ToolGroup
 
 if TYPE_CHECKING:
     from arriero.agents.iterate import Steps
+    from arriero.agents.map import Inputs, Mapped, Progress
 
 
 class StackNotReady(ArrieroError):
@@ -56,6 +58,7 @@ class Agent(Generic[Deps, Output]):
         hooks: Functions that the turn loop asks.
         compaction: What a conversation gives up when it becomes too long; None ends the turn.
         decide: Decides about calls that would wait for a person; None from it leaves the call waiting.
+        handoffs: Other agents that may take over the conversation; see `handoff`.
         name: Name for people, for the log and for other agents.
 
     Raises:
@@ -101,27 +104,28 @@ class Agent(Generic[Deps, Output]):
         hooks: Hooks | None = None,
         compaction: Compaction | None = None,
         decide: Callable[[Asked, ToolCall], Awaitable[Decision | None]] | None = None,
+        handoffs: Iterable[AgentHandoff] = (),
         name: str = "agent",
     ) -> None:
         if isinstance(shields, str):
             raise UnknownShield(f"shields is one text, {shields!r}: give a list, shields=[{shields!r}]")
         self.name = name
-        self.instructions = instructions
-        self.limits = limits or Limits()
-        self.sampling = sampling or Sampling()
+        self.instructions: Instructions[Deps] = instructions
+        self.tools_when = tools_when
         self.reader: AnswerReader[Output] = reader_of(output)
-        self._stack = stack
+        self.retries = retries
+        self.shields = tuple(shields)
+        self.limits, self.sampling, self.price = limits or Limits(), sampling or Sampling(), price
+        self.hooks, self.compaction, self.decide = hooks or Hooks(), compaction, decide
+        self.handoffs = tuple(handoffs)
         self._owns_tools = not isinstance(tools, Registry)
-        self._registry = tools if isinstance(tools, Registry) else Registry(tools)
-        self._tools_when = tools_when
-        self._retries = retries
-        self._choice = Choice(tool_choice, self.reader, self._registry)
-        self._shields = tuple(shields)
-        self._price, self._compaction, self._decide = price, compaction, decide
-        self._hooks = hooks or Hooks()
+        registry = tools if isinstance(tools, Registry) else Registry(tools)
+        self.registry = registry.plus(tools_of(self.handoffs)) if self.handoffs else registry
+        self.choice = Choice(tool_choice, self.reader, self.registry)
+        self._stack = stack
         self._background: tuple[Background, Stack] | None = None
         if isinstance(stack, Stack):
-            self._terms(stack, None, "", self._registry)  # a mistake is an error here, not in mid-conversation
+            fixed_terms(self, stack, "", self.registry)  # a mistake is an error here, not in mid-conversation
 
     def __repr__(self) -> str:
         return f"Agent(name={self.name!r}, tools={list(self.tools)!r})"
@@ -129,7 +133,21 @@ class Agent(Generic[Deps, Output]):
     @property
     def tools(self) -> tuple[str, ...]:
         """Names of its tools, in the order given."""
-        return self._registry.names
+        return self.registry.names
+
+    @property
+    def open_stack(self) -> Stack:
+        """The stack it runs on.
+
+        Raises:
+            StackNotReady: It is not open.
+        """
+        if isinstance(self._stack, Stack):
+            return self._stack
+        raise StackNotReady(
+            f"the stack of {self!r} is not open: write `async with Stack.local() as stack` and give it that stack,"
+            " or call run_sync"
+        )
 
     async def run(self, text: str, *, deps: Deps | None = None, session: str | None = None) -> Turn[Output]:
         """Run one turn.
@@ -153,7 +171,7 @@ class Agent(Generic[Deps, Output]):
             LogError: An event could not be logged.
             StackNotReady: The stack is not open.
         """
-        return await self._run(self._open_stack(), text, deps, session)
+        return await self._run(self.open_stack, text, deps, session)
 
     def stream(self, text: str, *, deps: Deps | None = None, session: str | None = None) -> AsyncGenerator[Event, None]:
         """Run one turn and watch it.
@@ -174,9 +192,9 @@ class Agent(Generic[Deps, Output]):
             InvalidMessage: The text is empty, or no text.
             StackNotReady: The stack is not open.
         """
-        return self._stream(self._open_stack(), _said(text), deps, session or uuid4().hex)
+        return self._stream(self.open_stack, _said(text), deps, session or uuid4().hex)
 
-    def iterate(self, text: str, *, deps: Deps | None = None, session: str | None = None) -> "Steps[Deps, Output]":
+    def iterate(self, text: str, *, deps: Deps | None = None, session: str | None = None) -> "Steps[Output]":
         """Run one turn step by step, with a say in what follows.
 
         Args:
@@ -194,7 +212,9 @@ class Agent(Generic[Deps, Output]):
         """
         from arriero.agents.iterate import Steps
 
-        return Steps(self, self._open_stack(), _said(text), deps, session or uuid4().hex)
+        stack, session = self.open_stack, session or uuid4().hex
+        start = partial(self._stream, stack, _said(text), deps, session)
+        return Steps(start, session, self.reader, cancel=stack.cancel, hold=partial(self.choice.on, stack=stack))
 
     async def resume(
         self, session: str, *, decisions: Mapping[str, Decision] = MappingProxyType({}), deps: Deps | None = None
@@ -218,11 +238,10 @@ class Agent(Generic[Deps, Output]):
             LogError: An event could not be logged.
             StackNotReady: The stack is not open.
         """
-        stack = self._open_stack()
-        events = await self._so_far(stack, session)
+        events = await events_so_far(self, self.open_stack, session)
         async with aclosing(self.resume_stream(session, decisions=decisions, deps=deps)) as stream:
             events += [event async for event in stream if not isinstance(event, TextDelta | CallProgressed)]
-        return Turn.of(events, session, self.reader)
+        return self.turn_of(events, session)
 
     async def resume_stream(
         self, session: str, *, decisions: Mapping[str, Decision] = MappingProxyType({}), deps: Deps | None = None
@@ -240,8 +259,8 @@ class Agent(Generic[Deps, Output]):
         Raises:
             ArrieroError: As from `resume`.
         """
-        stack = self._open_stack()
-        terms = await self.terms(stack, await self._context(stack, session, deps, begins=False))
+        stack = self.open_stack
+        terms = await turn_terms(self, stack, session, deps, begins=False)
         async with aclosing(stack.resume(session, terms, decisions=decisions)) as stream:
             async for event in stream:
                 yield event
@@ -258,7 +277,7 @@ class Agent(Generic[Deps, Output]):
             NoTurnRunning: No turn of the session runs in this process.
             StackNotReady: The stack is not open.
         """
-        await self._open_stack().say(session, _said(text))
+        await self.open_stack.say(session, _said(text))
 
     async def cancel(self, session: str) -> bool:
         """End a turn: at once if it runs in this process, else if it waits for decisions.
@@ -272,7 +291,7 @@ class Agent(Generic[Deps, Output]):
         Raises:
             StackNotReady: The stack is not open.
         """
-        return await self._open_stack().cancel(session)
+        return await self.open_stack.cancel(session)
 
     def run_sync(self, text: str, *, deps: Deps | None = None, session: str | None = None) -> Turn[Output]:
         """Run one turn from a program that is not async.
@@ -328,15 +347,83 @@ class Agent(Generic[Deps, Output]):
             InvalidInstructions: The instructions give no text.
             InvalidToolChoice: The tools offered at this turn cannot be called so.
         """
-        registry, when = self._registry, self._tools_when
-        if when is not None:
-            registry = registry.only(lambda tool: when(context, tool))
-        return self._terms(stack, context.deps, await written(self.instructions, context), registry)
+        return await terms_of(self, stack, context)
+
+    def turn_of(self, events: Iterable[Event], session: str) -> Turn[Output]:
+        """What came of one of its turns, by the turn's events.
+
+        Args:
+            events: The events, the last one `TurnFinished` or `TurnPaused`.
+            session: The turn's session.
+
+        Returns:
+            The turn.
+
+        Raises:
+            ValueError: The turn is neither finished nor paused.
+        """
+        return Turn.of(events, session, self.reader)
+
+    def as_tool(
+        self,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        on_turn: Callable[[Turn[Any]], None] | None = None,
+    ) -> Tool:
+        """A tool for another agent, that gives this one a task; see `agent_tool`.
+
+        Args:
+            name: Name that the other agent's model writes; None for this agent's.
+            description: What it reads about this agent; None for a sentence with its name.
+            on_turn: Given each finished turn of this agent.
+
+        Returns:
+            The tool.
+
+        Raises:
+            ToolDefinitionError: No tool can have the name.
+        """
+        from arriero.agents.agent_tool import agent_tool
+
+        return agent_tool(self, name=name, description=description, on_turn=on_turn)
+
+    def map(
+        self,
+        inputs: "Inputs",
+        *,
+        concurrency: int = 8,
+        name: str | None = None,
+        progress: "Progress" = True,
+        deps: Deps | None = None,
+    ) -> "Mapped[Output]":
+        """Run one turn for each input, several at once; see `map_inputs`.
+
+        Args:
+            inputs: What the user says, in each.
+            concurrency: How many turns run at once.
+            name: Name of the work, which makes it resumable.
+            progress: Whether to show progress, or a function that is told of it.
+            deps: As for `run`.
+
+        Returns:
+            The items, to iterate over or to await.
+
+        Raises:
+            InvalidLimit: The concurrency is not above 0.
+            InvalidMessage: The inputs are one text.
+            StackNotReady: The stack is not open.
+        """
+        from arriero.agents.map import map_inputs
+
+        return map_inputs(
+            self, self.open_stack, inputs, concurrency=concurrency, name=name, progress=progress, deps=deps
+        )
 
     async def aclose(self) -> None:
         """Release what the tools hold. The stack is its opener's to close."""
         if self._owns_tools:
-            await self._registry.aclose()
+            await self.registry.aclose()
 
     def close(self) -> None:
         """Release what the tools hold, and the stack that `run_sync` opened."""
@@ -349,77 +436,25 @@ class Agent(Generic[Deps, Output]):
         finally:
             background.close()
 
-    def _open_stack(self) -> Stack:
-        if isinstance(self._stack, Stack):
-            return self._stack
-        raise StackNotReady(
-            f"the stack of {self!r} is not open: write `async with Stack.local() as stack` and give it that stack,"
-            " or call run_sync"
-        )
-
     async def _run(self, stack: Stack, text: str, deps: Deps | None, session: str | None) -> Turn[Output]:
         session = session or uuid4().hex
         async with aclosing(self._stream(stack, _said(text), deps, session)) as stream:
             events = [event async for event in stream if not isinstance(event, TextDelta | CallProgressed)]
-        return Turn.of(events, session, self.reader)
+        return self.turn_of(events, session)
 
     async def _stream(
-        self, stack: Stack, message: Message, deps: Deps | None, session: str
+        self,
+        stack: Stack,
+        message: Message,
+        deps: Deps | None,
+        session: str,
+        adapted: Callable[[Terms], Terms] | None = None,
     ) -> AsyncGenerator[Event, None]:
-        terms = await self.terms(stack, await self._context(stack, session, deps, begins=True))
+        terms = await turn_terms(self, stack, session, deps, begins=True)
+        terms = adapted(terms) if adapted else terms
         async with aclosing(stack.run_turn([message], terms, session=session)) as stream:
             async for event in stream:
                 yield event
-
-    async def _context(self, stack: Stack, session: str, deps: Deps | None, *, begins: bool) -> Context[Deps]:
-        turn = int(begins)
-        if self._tools_when is not None or not isinstance(self.instructions, str):  # else nobody asks for the number
-            turn += sum(isinstance(record.event, TurnStarted) for record in await stack.log.read(session))
-        return Context(cast("Deps", deps), session, self.name, turn)
-
-    async def _so_far(self, stack: Stack, session: str) -> list[Event]:
-        """The events of a session's last turn. What shields may not have judged is left out, as in a stream."""
-        events: list[Event] = []
-        for record in await stack.log.read(session):
-            if isinstance(record.event, TurnStarted):
-                events = []
-            event = record.event
-            if self._shields and isinstance(event, StepFinished):
-                event = replace(event, content="", token_ids=())
-            events.append(event)
-        return events
-
-    def _terms(self, stack: Stack, deps: Deps | None, instructions: str, registry: Registry) -> Terms:
-        shields = tuple(stack.shield(shield) if isinstance(shield, str) else shield for shield in self._shields)
-        terms = Terms(
-            registry=registry,
-            instructions="\n\n".join(filter(None, (instructions, self.reader.description))),
-            input_shields=shields,
-            output_shields=shields,
-            limits=self.limits,
-            sampling=self.sampling,
-            agent=self.name,
-            deps=deps,
-            price=self._price,
-            compaction=self._compaction,
-            hooks=self._hooks if self.reader.text else replace(self._hooks, accept=self._check()),
-            decide=self._decide,
-        )
-        return self._choice.on(terms, stack)
-
-    def _check(self) -> Callable[[str], Awaitable[Message | None]]:
-        left, after = self._retries, self._hooks.accept
-
-        async def accept(text: str) -> Message | None:
-            nonlocal left
-            try:
-                self.reader.read(text)
-            except OutputInvalid as problem:
-                left -= 1
-                return Message("user", self.reader.again(problem)) if left >= 0 else None
-            return await after(text) if after else None
-
-        return accept
 
 
 def _said(text: str) -> Message:

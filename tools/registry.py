@@ -125,6 +125,11 @@ class Registry:
         return [tool.declaration for tool in self._tools if not tool.builtin]
 
     @property
+    def asks(self) -> bool:
+        """Whether it can ask a person about calls of sensitive tools."""
+        return self._rules.approve is not None
+
+    @property
     def artifacts(self) -> Artifacts:
         """Where the files are that its tools gave."""
         return self._rules.artifacts
@@ -170,6 +175,23 @@ class Registry:
         """A registry that lacks some of the tools; see `only`."""
         unwanted = self._chosen(chosen)
         return self._with({name: offer for name, offer in self._offers.items() if name not in unwanted})
+
+    def plus(self, tools: Iterable[Tool | ToolGroup]) -> Self:
+        """A registry with more tools; see `only`.
+
+        Args:
+            tools: The tools, which follow those of this one. Who made them closes them.
+
+        Returns:
+            The registry.
+
+        Raises:
+            ToolDefinitionError: Two tools have the same name, or something is not a tool.
+        """
+        added = Registry(tools)._offers
+        for name in added.keys() & self._offers.keys():
+            raise ToolDefinitionError(_clash(self._offers[name].tool, added[name].tool))
+        return self._with({**self._offers, **added})
 
     async def call(self, call: ToolCall, context: ToolContext | None = None) -> ToolResult:
         """Run the tool that a call names.
