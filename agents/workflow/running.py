@@ -1,0 +1,367 @@
+"""A run of a workflow, while it runs: each node's start and end is on disk before anything follows from it."""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from inspect import isawaitable, iscoroutinefunction
+from typing import Any, Generic, NoReturn, TypeVar, cast
+
+import anyio
+from anyio import to_thread
+
+from arriero.agents.workflow.context import NodeContext
+from arriero.agents.workflow.errors import Denied, NeedsDecision, NodeError, NothingReturned, UnstorableValue
+from arriero.agents.workflow.graph import INPUT, Graph, Loop, Step
+from arriero.agents.workflow.state import NodeState, Pending, RunState, label
+from arriero.agents.workflow.values import dump, load
+from arriero.prompts.messages import JSON
+from arriero.stack.decisions import Decision, InvalidDecision
+from arriero.stack.events import Event, NodeFailed, NodeFinished, NodeStarted, WorkflowFinished, WorkflowPaused
+from arriero.stack.log import EventLog
+
+Out = TypeVar("Out")
+
+Watch = Callable[[Event], None]
+"""Called with each event of a run as soon as it is on disk."""
+
+Unit = Step[Any] | Loop
+"""What is run as one: a step, or a loop with all its rounds."""
+
+
+class _Skipped:
+    """Stands for the output of a step that did not run."""
+
+
+_SKIPPED = _Skipped()
+
+
+class _Stopped(Exception):
+    """A node waits, has failed, or is not begun any more. What needs its output stops too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run(Generic[Out]):
+    """What came of a run, or of a part of it.
+
+    Args:
+        id: Its name, under which it is resumed.
+        state: Where its nodes stand.
+        waiting: What it waits for; nothing when it has finished.
+        duration: Seconds of this part.
+        value: What it gave; None while it waits.
+    """
+
+    id: str
+    state: RunState
+    waiting: tuple[Pending, ...]
+    duration: float
+    value: Out | None = None
+
+    @property
+    def output(self) -> Out:
+        """What the workflow gave.
+
+        Raises:
+            NeedsDecision: It waits for decisions.
+        """
+        if self.waiting:
+            raise NeedsDecision(self.id, self.waiting)
+        return cast("Out", self.value)
+
+
+class Running:
+    """A run, in this process.
+
+    Args:
+        graph: What is run.
+        log: Where it is recorded.
+        run: Its name.
+        length: How many events of it are recorded.
+        state: Where it stands.
+        deps: What its steps find in their context.
+        decisions: What was decided, by id.
+        watch: Called with each event.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        log: EventLog,
+        run: str,
+        length: int,
+        state: RunState,
+        deps: object,
+        decisions: Mapping[str, Decision],
+        watch: Watch | None,
+    ) -> None:
+        self.graph, self.log, self.run, self.state = graph, log, run, state
+        self.deps, self.decisions, self.watch = deps, decisions, watch
+        self.before = set(state.nodes)
+        self.started = time.perf_counter()
+        self._length = length
+        self._writing = anyio.Lock()
+        self._values: dict[str, object] = {}
+        self._stopped: set[str] = set()
+        self._pending: list[Pending] = []
+        self._failure: NodeError | None = None
+
+    async def write(self, *events: Event) -> None:
+        """Record events, one commit after the other: their order in the log is that in which they are seen."""
+        async with self._writing:
+            await self.log.append(self.run, self.run, self._length, events)
+            self._length += len(events)
+            for event in events:
+                self.state.apply(event)
+                if self.watch is not None:
+                    self.watch(event)
+
+    def check_decisions(self) -> None:
+        """Make sure that each decision is for a node that is unfinished, or for a call in it."""
+        unfinished = [label(*name) for name, at in self.state.nodes.items() if at.standing in ("running", "waiting")]
+        for id_, decision in self.decisions.items():
+            if id_.partition("/")[0] not in unfinished:
+                waits = ", ".join(self.state.waiting or unfinished) or "nothing"
+                raise InvalidDecision(f"run {self.run!r} does not wait for {id_!r}: it waits for {waits}")
+            if "/" not in id_ and decision.choice == "edit":
+                raise InvalidDecision(f"{id_!r} is a step, which has no arguments to edit: run, answer or deny it")
+
+    async def go(self) -> Run[Any]:
+        """Run what is left, and record how it ends."""
+        assert self.state.started is not None  # noqa: S101  it is the first event of every run
+        self._values[INPUT] = load(self.graph.takes, self.state.started.input)
+        await self._region(frozenset(self.graph.steps), ())
+        if self._failure is not None:
+            await self._finish(None, str(self._failure))
+            raise self._failure
+        if self._pending:
+            await self.write(WorkflowPaused(tuple(pending.id for pending in self._pending), self._seconds()))
+            return Run(self.run, self.state, tuple(self._pending), self._seconds())
+        value = self._first(self.graph.returns)
+        if value is _SKIPPED:
+            error = NothingReturned(f"none of {', '.join(self.graph.returns)} has run: return from what always runs")
+            await self._finish(None, str(error))
+            raise error
+        try:
+            stored = dump(self.graph.gives, value)
+        except UnstorableValue as error:
+            await self._finish(None, str(error))
+            raise
+        await self._finish(stored, "")
+        return Run(self.run, self.state, (), self._seconds(), load(self.graph.gives, stored))
+
+    async def _finish(self, output: JSON, error: str) -> None:
+        await self.write(WorkflowFinished(output, error, self._seconds()))
+
+    def _seconds(self) -> float:
+        return time.perf_counter() - self.started
+
+    async def _region(self, names: frozenset[str], rounds: tuple[int, ...], within: Loop | None = None) -> None:
+        """Run some steps, each as soon as what it takes is there: all of them, or one round of a loop."""
+        units = self.graph.units(names, within)
+        home = {name: unit for unit, members in units.items() for name in members}
+        over = {unit: anyio.Event() for unit in units}
+        broken: list[BaseException] = []
+
+        async def work(unit: Unit) -> None:
+            try:
+                needed = {name for member in units[unit] for name in self.graph.inputs(self.graph.steps[member])}
+                for other in {home[name] for name in needed if name in home} - {unit}:
+                    await over[other].wait()
+                await self._unit(unit, units[unit], rounds)
+                over[unit].set()
+            except Exception as error:  # a group would wrap it
+                broken.append(error)
+                group.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            for unit in units:
+                group.start_soon(work, unit)
+        if broken:
+            raise broken[0]
+
+    async def _unit(self, unit: Unit, members: frozenset[str], rounds: tuple[int, ...]) -> None:
+        try:
+            if isinstance(unit, Loop):
+                await self._loop(unit, members, rounds)
+            else:
+                self._values[unit.name] = await self._step(unit, rounds)
+        except _Stopped:
+            self._stopped |= members
+
+    async def _loop(self, loop: Loop, members: frozenset[str], rounds: tuple[int, ...]) -> None:
+        outside = {name for member in members for name in self.graph.inputs(self.graph.steps[member])} - members
+        self._go_on_without(outside)
+        for name in members:
+            self._values.pop(name, None)
+        for number in range(1, loop.most + 1):
+            await self._region(members, (*rounds, number), loop)
+            self._go_on_without(members)
+            given = self._values[loop.again.step]
+            if given is _SKIPPED or not loop.again.holds(given):
+                return
+
+    def _go_on_without(self, names: set[str] | frozenset[str]) -> None:
+        if self._failure is not None or self._stopped & names:
+            raise _Stopped
+
+    async def _step(self, step: Step[Any], rounds: tuple[int, ...]) -> object:
+        """Output of a step, which may have finished before."""
+        self._go_on_without(set(self.graph.inputs(step)))
+        if step.when:
+            given = self._values[step.when.step]
+            if given is _SKIPPED or not step.when.holds(given):
+                return _SKIPPED
+        arguments: dict[str, object] = {}
+        for source, taken in zip(step.sources, step.parameters, strict=False):
+            value = self._first(source.names)
+            if value is not _SKIPPED:
+                arguments[taken.name] = value
+            elif not taken.optional:
+                return _SKIPPED
+        key = ".".join(map(str, rounds))
+        if step.at_once:
+            return await self._map(step, key, arguments)
+        return await self._node(step, key, arguments)
+
+    def _first(self, names: Sequence[str]) -> object:
+        """What the first of some nodes gave that ran; in the first round of a loop, later ones have not."""
+        given = (self._values.get(name, _SKIPPED) for name in names)
+        return next((value for value in given if value is not _SKIPPED), _SKIPPED)
+
+    async def _map(self, step: Step[Any], key: str, arguments: Mapping[str, object]) -> list[object]:
+        first, *_ = step.parameters
+        items = list(cast("Sequence[object]", arguments[first.name]))
+        outputs: dict[int, object] = {}
+        waiting = iter(enumerate(items))
+        stopped = False
+        broken: list[Exception] = []
+
+        async def work() -> None:
+            nonlocal stopped
+            try:
+                for position, item in waiting:  # the workers share it
+                    at = f"{key}.{position + 1}" if key else str(position + 1)
+                    try:
+                        self._go_on_without(set())
+                        given = {**arguments, first.name: item}
+                        outputs[position] = await self._node(step, at, given, of=len(items))
+                    except _Stopped:
+                        stopped = True
+            except Exception as error:  # a group would wrap it
+                broken.append(error)
+                group.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            for _ in range(min(step.at_once, len(items))):
+                group.start_soon(work)
+        if broken:
+            raise broken[0]
+        if stopped:
+            raise _Stopped
+        return [outputs[position] for position in range(len(items))]
+
+    async def _node(self, step: Step[Any], key: str, arguments: Mapping[str, object], *, of: int = 0) -> object:
+        """Output of one run of a step: what it gave before, or what its attempts come to."""
+        past = self.state.nodes.get((step.name, key))
+        if past is not None and past.standing == "finished":
+            return load(step.gives, past.output)
+        if past is not None and past.standing in ("running", "waiting"):
+            return await self._interrupted(step, key, arguments, past, of)
+        attempt = past.attempt + 1 if past else 1
+        return await self._attempts(step, key, arguments, attempt, past.failures if past else 0, of, resumed=False)
+
+    async def _interrupted(
+        self, step: Step[Any], key: str, arguments: Mapping[str, object], past: NodeState, of: int
+    ) -> object:
+        """Output of a node that had begun when its process ended."""
+        id_ = label(step.name, key)
+        decision = self.decisions.get(id_)
+        if decision is not None and decision.choice == "answer":
+            output = load(step.gives, _answer(id_, decision.text))
+            await self.write(NodeFinished(step.name, key, dump(step.gives, output), 0.0))
+            return output
+        if decision is not None and decision.choice == "deny":
+            reason = f": {decision.text}" if decision.text else ""
+            error = Denied(f"{id_} is not to be run again{reason}")
+            await self.write(NodeFailed(step.name, key, past.attempt, type(error).__name__, str(error)))
+            self._give_up(step, key, past.failures + 1, error)
+        if decision is None and not step.idempotent:
+            question = (
+                f"{id_} had begun when its process ended, and is not declared idempotent: run it again, give its"
+                " output, or deny it"
+            )
+            self._pending.append(Pending(id_, step.name, "interrupted", question))
+            raise _Stopped
+        return await self._attempts(step, key, arguments, past.attempt, past.failures, of, resumed=True)
+
+    async def _attempts(
+        self,
+        step: Step[Any],
+        key: str,
+        arguments: Mapping[str, object],
+        attempt: int,
+        failures: int,
+        of: int,
+        *,
+        resumed: bool,
+    ) -> object:
+        while True:
+            await self.write(NodeStarted(step.name, key, attempt, of))
+            prefix = f"{label(step.name, key)}/"
+            decisions = {id_[len(prefix) :]: made for id_, made in self.decisions.items() if id_.startswith(prefix)}
+            context = NodeContext(self.run, step.name, key, attempt, self.deps, self.log, resumed, decisions)
+            started = time.perf_counter()
+            try:
+                output = dump(step.gives, await self._call(step, arguments, context))
+            except BaseException as error:
+                if isinstance(error, anyio.get_cancelled_exc_class()):
+                    raise
+                if context.waiting:
+                    self._pending += context.waiting
+                    raise _Stopped from None
+                if not isinstance(error, Exception):
+                    raise
+                failures += 1
+                await self._failed(step, key, attempt, error, failures)
+                await anyio.sleep(step.retry.pause(failures))
+                attempt, resumed = attempt + 1, False
+                continue
+            if context.waiting:
+                self._pending += context.waiting
+                raise _Stopped
+            await self.write(NodeFinished(step.name, key, output, time.perf_counter() - started))
+            return load(step.gives, output)
+
+    async def _failed(self, step: Step[Any], key: str, attempt: int, error: Exception, failures: int) -> None:
+        """Record a failure. Raises `_Stopped` when there is no further attempt."""
+        await self.write(NodeFailed(step.name, key, attempt, type(error).__name__, str(error)))
+        if isinstance(error, step.retry.on) and failures < step.retry.attempts and self._failure is None:
+            return
+        self._give_up(step, key, failures, error)
+
+    def _give_up(self, step: Step[Any], key: str, failures: int, error: Exception) -> NoReturn:
+        """End the run with this error, when what is running has ended."""
+        if self._failure is None:
+            self._failure = NodeError(label(step.name, key), failures, error)
+            self._failure.__cause__ = error
+        raise _Stopped
+
+    async def _call(self, step: Step[Any], arguments: Mapping[str, object], context: NodeContext[Any]) -> object:
+        named = dict(arguments)
+        if step.context is not None:
+            named[step.context] = context
+        with anyio.fail_after(step.seconds):
+            if iscoroutinefunction(step.function):
+                return await step.function(**named)
+            # A thread cannot be cancelled: it is waited for, so that no effect comes after its node has ended.
+            given = await to_thread.run_sync(partial(step.function, **named))
+            return await given if isawaitable(given) else given
+
+
+def _answer(id_: str, text: str) -> JSON:
+    try:
+        return cast("JSON", json.loads(text))
+    except ValueError as error:
+        raise InvalidDecision(f"the answer for {id_!r} must be its output as JSON, not {text!r:.80}") from error
