@@ -1,0 +1,393 @@
+"""The same agent over many inputs, side by side."""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Generator, Iterable, Iterator, Sized
+from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from itertools import count
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Generic, Literal
+from uuid import uuid4
+
+import anyio
+
+from arriero.agents.output import Output
+from arriero.agents.turn import Turn
+from arriero.prompts.errors import ArrieroError, InvalidMessage
+from arriero.stack.events import TurnFailed, TurnFinished
+from arriero.stack.stack import Stack
+from arriero.stack.terms import InvalidLimit
+from arriero.tools.owned_task import started
+
+if TYPE_CHECKING:
+    from arriero.agents.agent import Agent
+
+_log = logging.getLogger(__name__)
+
+Inputs = Iterable[str] | AsyncIterable[str]
+
+_AHEAD = 4
+"""How many items, for each that may run, are begun before the first of them is handed out."""
+_SECONDS_OF_A_LINE = 10.0
+_TRIED_AGAIN = ("failed", "cancelled")
+
+
+class ItemFailed(ArrieroError):
+    """An item of a map has no turn. What happened is the error's cause."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item(Generic[Output]):
+    """What came of one input.
+
+    Args:
+        position: Its place among the inputs, from 0.
+        text: The input.
+        session: The session of its turn.
+        turn: The turn; None where there is none.
+        error: Why there is none; None where there is one.
+        known: Whether the turn was finished before, and was read from the log.
+    """
+
+    position: int
+    text: str
+    session: str
+    turn: Turn[Output] | None = None
+    error: Exception | None = None
+    known: bool = False
+
+    @property
+    def state(self) -> Literal["finished", "waiting", "failed"]:
+        """Whether its turn is over, waits for decisions, or failed."""
+        if self.turn is None:
+            return "failed"
+        return "waiting" if self.turn.reason == "paused" else "finished"
+
+    @property
+    def output(self) -> Output:
+        """The answer as a value of the agent's output type.
+
+        Raises:
+            ItemFailed: There is no turn.
+            OutputInvalid: The turn has no such value; see `Turn.output`.
+        """
+        if self.turn is None:
+            raise ItemFailed(
+                f"input {self.position} failed with {type(self.error).__name__}: {self.error}; a map of the same name"
+                " tries it again"
+            ) from self.error
+        return self.turn.output
+
+
+@dataclass(frozen=True, slots=True)
+class MapProgress:
+    """How far a map is.
+
+    Args:
+        total: Number of inputs, where it is known.
+        done: Items that are over, whatever came of them.
+        running: Items that run.
+        failed: Items that failed.
+        waiting: Items whose turns wait for decisions.
+        known: Items that were finished before.
+    """
+
+    total: int | None
+    done: int = 0
+    running: int = 0
+    failed: int = 0
+    waiting: int = 0
+    known: int = 0
+
+    def __str__(self) -> str:
+        counts = {"failed": self.failed, "waiting": self.waiting, "known": self.known}
+        beside = "".join(f", {number} {what}" for what, number in counts.items() if number)
+        return f"{self.done}{'' if self.total is None else f' of {self.total}'} done{beside}"
+
+
+Progress = bool | Callable[[MapProgress], object]
+"""Whether to show progress on stderr, or who hears of it."""
+
+Work = Callable[[Item[Output]], Awaitable[Item[Output]]]
+"""Runs one item: it is given the item without a turn, and gives it with one."""
+
+
+class Mapped(Generic[Output]):
+    """A map that runs when it is iterated, or awaited for the list of its items.
+
+    Args:
+        work: Runs one item.
+        inputs: The inputs. They are read as they are needed.
+        concurrency: How many items run at once.
+        name: Names the sessions of the items; None for sessions that are not found again.
+        progress: Whether to show progress, or who hears of it.
+        within: Opens what the work needs, each time the map runs.
+
+    Raises:
+        InvalidLimit: The concurrency is not above 0.
+        InvalidMessage: The inputs are one text.
+    """
+
+    def __init__(
+        self,
+        work: Work[Output],
+        inputs: Inputs,
+        *,
+        concurrency: int,
+        name: str | None,
+        progress: Progress,
+        within: Callable[[], AbstractAsyncContextManager[object]] = nullcontext,
+    ) -> None:
+        if isinstance(inputs, str):
+            raise InvalidMessage(f"the inputs are one text of {len(inputs)} characters: give a list, [text]")
+        if concurrency < 1:
+            raise InvalidLimit(f"concurrency is {concurrency!r}: give a number above 0")
+        self._work, self._inputs, self._concurrency = work, inputs, concurrency
+        self._name, self._show, self._within = name, progress, within
+        self._progress = MapProgress(len(inputs) if isinstance(inputs, Sized) else None)
+
+    def __aiter__(self) -> AsyncGenerator[Item[Output], None]:
+        """Items in the order of the inputs, each as soon as it and those before it are over."""
+        return self._run()
+
+    def __await__(self) -> Generator[Any, None, list[Item[Output]]]:
+        """All items, in the order of the inputs."""
+        return self._collect().__await__()
+
+    async def _collect(self) -> list[Item[Output]]:
+        async with aclosing(self._run()) as items:
+            return [item async for item in items]
+
+    async def _run(self) -> AsyncGenerator[Item[Output], None]:
+        slots: asyncio.Queue[asyncio.Future[Item[Output]] | None] = asyncio.Queue()
+        ahead = asyncio.Semaphore(_AHEAD * self._concurrency)
+        with _shown(self._show, self._progress.total) as tell:
+            async with self._within(), started(self._feed(slots, ahead, tell)) as feeding:
+                while (slot := await slots.get()) is not None:
+                    yield await slot
+                    ahead.release()
+                await feeding
+
+    async def _feed(
+        self,
+        slots: "asyncio.Queue[asyncio.Future[Item[Output]] | None]",
+        ahead: asyncio.Semaphore,
+        tell: Callable[[MapProgress], object],
+    ) -> None:
+        """Begin items, in order. What reading the inputs raises is raised when those that were begun are over."""
+        running, failure = asyncio.Semaphore(self._concurrency), None
+
+        async def one(item: Item[Output], slot: "asyncio.Future[Item[Output]]") -> None:
+            try:
+                self._count(tell, running=1)
+                done = await self._settled(item)
+                self._count(tell, done=done)
+                slot.set_result(done)
+            finally:
+                running.release()
+                slot.cancel()
+
+        try:
+            async with anyio.create_task_group() as group, aclosing(self._items()) as items:
+                while True:
+                    await ahead.acquire()
+                    await running.acquire()
+                    try:
+                        item = await anext(items, None)
+                    except Exception as error:  # the inputs': those that were begun go on
+                        item, failure = None, error
+                    if item is None:
+                        break
+                    slots.put_nowait(slot := asyncio.get_running_loop().create_future())
+                    group.start_soon(one, item, slot)
+        finally:
+            slots.put_nowait(None)
+        if failure is not None:
+            raise failure
+
+    async def _settled(self, item: Item[Output]) -> Item[Output]:
+        try:
+            return await self._work(item)
+        except Exception as error:  # the boundary: an item that fails does not stop the others
+            return replace(item, error=error)
+
+    async def _items(self) -> AsyncGenerator[Item[Output], None]:
+        seen: Counter[bytes] = Counter()
+        async with aclosing(_read(self._inputs)) as texts:
+            position = 0
+            async for text in texts:
+                yield Item(position, text, self._session(text, seen))
+                position += 1
+
+    def _session(self, text: str, seen: Counter[bytes]) -> str:
+        """By content, not by position: an input that moves keeps its session."""
+        if self._name is None:
+            return uuid4().hex
+        digest = blake2b(str(text).encode("utf-8", "surrogatepass"), digest_size=12).digest()
+        seen[digest] += 1
+        again = f".{seen[digest]}" if seen[digest] > 1 else ""
+        return f"{self._name}/{digest.hex()}{again}"
+
+    def _count(
+        self, tell: Callable[[MapProgress], object], *, running: int = -1, done: Item[Output] | None = None
+    ) -> None:
+        now = replace(self._progress, running=self._progress.running + running)
+        if done is not None:
+            now = replace(
+                now,
+                done=now.done + 1,
+                failed=now.failed + (done.state == "failed"),
+                waiting=now.waiting + (done.state == "waiting"),
+                known=now.known + done.known,
+            )
+        self._progress = now
+        try:
+            tell(now)
+        except Exception:
+            _log.exception("the listener to the map's progress failed")
+
+
+def map_inputs(
+    agent: "Agent[Any, Output]",
+    stack: Stack,
+    inputs: Inputs,
+    *,
+    concurrency: int = 8,
+    name: str | None = None,
+    progress: Progress = True,
+    deps: Any = None,
+) -> Mapped[Output]:
+    """Run one turn for each input, several at once. `Agent.map` calls this.
+
+    Args:
+        agent: The agent.
+        stack: The agent's stack, which is open.
+        inputs: What the user says, in each: a list, or anything that is iterated or async iterated. They are read as
+            they are needed, and results are handed out in their order.
+        concurrency: How many turns run at once.
+        name: Name of the work, which makes it resumable. Called again with the same name, over the same log, items
+            that are finished are read from the log, interrupted and failed ones go on where they were, and only
+            others are begun. An input is known by its text: the list may change in between.
+        progress: Whether to show progress on stderr, as a bar on a terminal and as lines elsewhere; or a function
+            that is given a `MapProgress` whenever an item begins or ends.
+        deps: What the agent's tools find in their context.
+
+    Returns:
+        The items. Iterate over it, or await it for a list.
+
+    Raises:
+        InvalidLimit: The concurrency is not above 0.
+        InvalidMessage: The inputs are one text.
+
+    Example:
+        >>> import anyio
+        >>> from arriero import Agent, Stack
+        >>> async def main() -> None:
+        ...     async with Stack.local() as stack:
+        ...         async for item in Agent(stack).map(["Hello!", ""], progress=False):
+        ...             print(item.position, item.state)
+        >>> anyio.run(main)
+        0 finished
+        1 failed
+    """
+
+    async def work(item: Item[Output]) -> Item[Output]:
+        return await settle(agent, stack, item, deps=deps, named=name is not None)
+
+    return Mapped(work, inputs, concurrency=concurrency, name=name, progress=progress)
+
+
+async def settle(
+    agent: "Agent[Any, Output]", stack: Stack, item: Item[Output], *, deps: Any, named: bool
+) -> Item[Output]:
+    """Give an item its turn: the one that the log has, the rest of one, or a new one.
+
+    A turn that failed or was cancelled is tried again in a copy of its session that ends before the end. So what it
+    had done stays done.
+
+    Args:
+        agent: The agent.
+        stack: Its stack.
+        item: The item.
+        deps: What the agent's tools find in their context.
+        named: Whether the log may know its session.
+
+    Returns:
+        The item with its turn.
+
+    Raises:
+        ArrieroError: As from `Agent.run` and `Agent.resume`.
+    """
+    if not named:
+        return replace(item, turn=await agent.run(item.text, session=item.session, deps=deps))
+    before: tuple[str, int] | None = None
+    for attempt in count(1):
+        session = item.session if attempt == 1 else f"{item.session}~{attempt}"
+        records = await stack.log.read(session)
+        if not records:
+            if before is None:
+                return replace(item, turn=await agent.run(item.text, session=session, deps=deps))
+            await stack.fork(before[0], at=before[1], into=session)
+        end = records[-1].event if records else None
+        if not isinstance(end, TurnFinished):
+            turn = await agent.resume(session, deps=deps)
+            return replace(item, session=session, turn=turn)
+        if end.reason not in _TRIED_AGAIN:
+            last = [record.event for record in records if record.turn == records[-1].turn]
+            return replace(item, session=session, turn=Turn.of(last, session, agent.reader), known=True)
+        going = [record.seq for record in records if not isinstance(record.event, TurnFailed | TurnFinished)]
+        before = (session, going[-1])
+    raise AssertionError("attempts are counted without end")
+
+
+async def _read(inputs: Inputs) -> AsyncGenerator[str, None]:
+    if isinstance(inputs, AsyncIterable):
+        async for text in inputs:
+            yield text
+    else:
+        for text in inputs:
+            yield text
+
+
+@contextmanager
+def _shown(progress: Progress, total: int | None) -> Iterator[Callable[[MapProgress], object]]:
+    if callable(progress):
+        yield progress
+    elif not progress:
+        yield lambda _: None
+    else:
+        from rich.console import Console
+
+        console = Console(stderr=True)
+        with _bar(console, total) if console.is_terminal else _lines(console) as tell:
+            yield tell
+
+
+@contextmanager
+def _bar(console: Any, total: int | None) -> Iterator[Callable[[MapProgress], object]]:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda now: bar.update(task, completed=now.done, description=str(now))
+
+
+@contextmanager
+def _lines(console: Any) -> Iterator[Callable[[MapProgress], object]]:
+    said, now = monotonic(), MapProgress(None)
+
+    def tell(progress: MapProgress) -> None:
+        nonlocal said, now
+        now = progress
+        if monotonic() - said > _SECONDS_OF_A_LINE:
+            said = monotonic()
+            console.print(f"map: {now}", highlight=False)
+
+    try:
+        yield tell
+    finally:
+        console.print(f"map: {now}", highlight=False)
