@@ -44,12 +44,14 @@ class Presenter(Protocol):
         """Show an event of it."""
         ...
 
-    def note(self, kind: str, text: str | None) -> None:
+    def note(self, kind: str, text: str | None, tone: Tone = "bad") -> None:
         """Say something about it; None is the good news that there is nothing to say."""
         ...
 
 
-async def show_turn(agent: Agent, text: str, presenter: Presenter, *, session: str | None = None) -> Turn:
+async def show_turn(
+    agent: Agent[Any, Any], text: str, presenter: Presenter, *, session: str | None = None
+) -> Turn[Any]:
     """Run one turn and show it.
 
     Args:
@@ -65,19 +67,18 @@ async def show_turn(agent: Agent, text: str, presenter: Presenter, *, session: s
         ArrieroError: As from `Agent.run`.
     """
     session = session or uuid4().hex
-    return await show_events(agent.stream(text, session=session), presenter, session=session)
+    return Turn.of(await show_events(agent.stream(text, session=session), presenter), session, agent.reader)
 
 
-async def show_events(events: AsyncGenerator[Event, None], presenter: Presenter, *, session: str) -> Turn:
+async def show_events(events: AsyncGenerator[Event, None], presenter: Presenter) -> list[Event]:
     """Show a turn that runs.
 
     Args:
         events: Its events, as they come.
         presenter: Shows them.
-        session: Its session.
 
     Returns:
-        What came of it.
+        Those that are logged.
 
     Raises:
         ArrieroError: As from `Agent.stream`.
@@ -88,7 +89,7 @@ async def show_events(events: AsyncGenerator[Event, None], presenter: Presenter,
             presenter.show(event)
             if not isinstance(event, TextDelta | CallProgressed):
                 seen.append(event)
-    return Turn.of(seen, session)
+    return seen
 
 
 class JSONLines:
@@ -114,7 +115,7 @@ class JSONLines:
         """Write an event as it is stored, and `TextDelta` likewise."""
         self._write(self._about | json.loads(to_json(event)))
 
-    def note(self, kind: str, text: str | None) -> None:
+    def note(self, kind: str, text: str | None, tone: Tone = "bad") -> None:
         """Write a note as an object of that kind."""
         self._write(self._about | {"kind": kind, "text": text})
 
@@ -150,10 +151,10 @@ class Screen:
         """Write what the next turn is about, once it has begun."""
         self._title = f"{name}: {text}" if name else text
 
-    def note(self, kind: str, text: str | None) -> None:
+    def note(self, kind: str, text: str | None, tone: Tone = "bad") -> None:
         """Write a note, if there is something to say."""
         if text:
-            self._line(Line(kind, text, "bad"))
+            self._line(Line(kind, text, tone))
 
     def show(self, event: Event) -> None:
         """Write an event."""

@@ -145,6 +145,17 @@ def time_text(seconds: float) -> str:
 _UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
+def age_text(seconds: float) -> str:
+    """How long ago something was, roughly.
+
+    Example:
+        >>> [age_text(seconds) for seconds in (0.2, 90, 7300, 200_000)]
+        ['0 s', '1 min', '2 h', '2 d']
+    """
+    unit, size = next(((unit, size) for unit, size in _UNITS if seconds >= size), _UNITS[-1])
+    return f"{int(max(seconds, 0) // size)} {unit}"
+
+
 def decision_text(decision: Decision) -> str:
     """What somebody decided.
 

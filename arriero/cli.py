@@ -1,24 +1,33 @@
 """The command line."""
 
-import io
 import logging
-import sys
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import anyio
 import typer
 from typer.core import TyperGroup
 
-from arriero import __version__, cli_lines, cli_tools
+from arriero import __version__, cli_lines, cli_runs, cli_tools
+from arriero.cli_stack import (
+    ApiKey,
+    DialectName,
+    Engine,
+    Json,
+    Log,
+    Model,
+    TokenizerFolder,
+    Url,
+    agent_maker,
+    chat_agent,
+    complain,
+    presenter,
+    stack_of,
+)
 from arriero.prompts.errors import ArrieroError
-from arriero.terminal import example, named_dialect, one_line, print_json
-
-if TYPE_CHECKING:
-    from arriero.agents.show import Presenter
-    from arriero.stack.stack import Opening
+from arriero.terminal import example, one_line, print_json
 
 
 class _Commands(TyperGroup):
@@ -28,7 +37,7 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except ArrieroError as error:
-            _complain(error)
+            complain(error)
             raise typer.Exit(1) from error
 
 
@@ -47,28 +56,7 @@ class ToolName(StrEnum):
     web_search = "web_search"
     code_interpreter = "code_interpreter"
     knowledge_search = "knowledge_search"
-
-
-EngineName = Literal["transformers", "vllm"]
-Engine = Annotated[
-    EngineName | None,
-    typer.Option(help="transformers: in this process; vllm: a server. [default: vllm with --url, else transformers]"),
-]
-Url = Annotated[str | None, typer.Option(help="vLLM server, such as http://localhost:8000/v1.")]
-Model = Annotated[
-    str | None,
-    typer.Option(help="Name of a served model, or the folder of one to run here. [default: the first; the bundled]"),
-]
-ApiKey = Annotated[
-    str | None, typer.Option(envvar="ARRIERO_API_KEY", show_envvar=True, help="Key that the server was started with.")
-]
-TokenizerFolder = Annotated[
-    Path | None,
-    typer.Option(help="Folder with the model's tokenizer.json. [default: where the server says its model is]"),
-]
-DialectName = Annotated[str | None, typer.Option(help="How the model writes. [default: found by the model]")]
-Log = Annotated[Path | None, typer.Option(help="File of the event log, made if absent. [default: in memory]")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
+    ask_user = "ask_user"
 
 
 _COLOURS = {"ok": "green", "missing": "yellow", "failed": "red"}
@@ -114,11 +102,11 @@ def demo(
     """
     from arriero.examples.demo import WORKFLOWS, run_demo
 
-    opening = _stack(engine, url, model, tokenizer, dialect, api_key, log)
+    opening = stack_of(engine, url, model, tokenizer, dialect, api_key, log)
 
     async def in_stack() -> int:
         async with opening as stack:
-            return await run_demo(stack, _presenter(as_json))
+            return await run_demo(stack, presenter(as_json))
 
     unmet = anyio.run(in_stack)
     if not as_json:
@@ -160,8 +148,8 @@ def run(
         program = load(file, question)
     except UnusableProgram as error:
         raise typer.BadParameter(str(error), param_hint="FILE") from error
-    opening = _stack(engine, url, model, tokenizer, dialect, api_key, log)
-    if not anyio.run(run_program, program, opening, _presenter(as_json)):
+    opening = stack_of(engine, url, model, tokenizer, dialect, api_key, log)
+    if not anyio.run(run_program, program, opening, presenter(as_json)):
         raise typer.Exit(1)
 
 
@@ -169,6 +157,8 @@ def run(
     epilog=example(
         "arriero chat",
         'echo "What is 12 times 7?" | arriero chat',
+        "arriero chat --log runs.sqlite --session alice",
+        "arriero chat --program examples/custom_tool.py",
         "arriero chat --url http://localhost:8000/v1 --documents handbook --shield llama-guard",
     )
 )
@@ -181,6 +171,11 @@ def chat(
     api_key: ApiKey = None,
     log: Log = None,
     session: Annotated[str | None, typer.Option(help="Session to begin, or to continue from --log.")] = None,
+    program: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, metavar="FILE", help="Python file whose agent(stack) answers."),
+    ] = None,
+    steps: Annotated[bool, typer.Option("--steps", help="Show every step: prompts, calls, results, times.")] = False,
     instructions: Annotated[str, typer.Option(help="System text.")] = "",
     tool: Annotated[
         list[ToolName] | None,
@@ -201,18 +196,23 @@ def chat(
 ) -> None:
     """Talk to a model that has tools, on a terminal or through a pipe.
 
-    Ctrl-C stops an answer; at the prompt it ends the program, as Ctrl-D does.
+    Lines that begin with a slash are commands; /help lists them. What is typed on a terminal while an answer runs is
+    said to the model at its next step. Ctrl-C stops an answer; at the prompt it ends the program, as Ctrl-D does.
     """
-    from arriero.agents.agent import Agent
-    from arriero.agents.chat import converse, offered
+    from arriero.agents.chat import converse
 
-    bundled = url is None and model is None
-    opening = _stack(engine, url, model, tokenizer, dialect, api_key, log)
-    tools = offered(
-        tool or (), search, documents, bundled=bundled, note=lambda text: typer.echo(one_line(text), err=True)
-    )
-    make = partial(Agent, instructions=instructions, tools=tools, shields=shield or ())
-    if not converse(opening, make, _presenter(as_json, steps=False), session=session, complain=_complain):
+    opening = stack_of(engine, url, model, tokenizer, dialect, api_key, log)
+    if program is not None:
+        if tool or search or documents or shield or instructions:
+            raise typer.BadParameter("the file's agent has its own tools, shields and instructions: leave out yours")
+        make = agent_maker(program)
+    else:
+        bundled = url is None and model is None
+        make = chat_agent(
+            tool or (), search, documents, bundled=bundled, instructions=instructions, shields=shield or ()
+        )
+    shown = presenter(as_json, steps=steps, folded=not steps)
+    if not converse(opening, make, shown, session=session, complain=complain):
         raise typer.Exit(1)
 
 
@@ -228,6 +228,7 @@ app.command(
 
 
 app.add_typer(cli_tools.tools, name="tools")
+app.add_typer(cli_runs.runs, name="runs")
 app.command(
     "mcp",
     epilog=example("arriero mcp", "arriero mcp --from tools.py --http 127.0.0.1:8765"),
@@ -252,7 +253,7 @@ def serve(
     """
     from arriero.stack.serving import serve_stack
 
-    opening = _stack(engine, url, model, tokenizer, dialect, api_key, log)
+    opening = stack_of(engine, url, model, tokenizer, dialect, api_key, log)
     try:
         anyio.run(partial(serve_stack, opening, host, port, announce=partial(typer.echo, err=True)))
     except KeyboardInterrupt:
@@ -270,7 +271,7 @@ def doctor(
     """Say what is installed, and try what should work. Exit code 1 if something does not."""
     from arriero.stack.doctor import Check, examine
 
-    opening = _stack(None, url, model, tokenizer, None, api_key, None) if url else None
+    opening = stack_of(None, url, model, tokenizer, None, api_key, None) if url else None
 
     def show(check: Check) -> None:
         if as_json:
@@ -281,43 +282,3 @@ def doctor(
 
     if not anyio.run(examine, show, opening):
         raise typer.Exit(1)
-
-
-def _stack(
-    engine: EngineName | None,
-    url: str | None,
-    model: str | None,
-    tokenizer: Path | None,
-    dialect: str | None,
-    api_key: str | None,
-    log: Path | None,
-) -> "Opening":
-    """The stack that the engine's options describe, not opened yet."""
-    from arriero.stack.stack import Stack
-
-    spoken = None if dialect is None else named_dialect(dialect)
-    if url is not None:
-        if engine == "transformers":
-            raise typer.BadParameter("it runs in this process: leave --url out, or say vllm", param_hint="--engine")
-        return Stack.connect(url, model=model, tokenizer=tokenizer, api_key=api_key, dialect=spoken, log=log)
-    if engine == "vllm":
-        raise typer.BadParameter("vllm is a server: give its address with --url", param_hint="--engine")
-    if tokenizer is not None:
-        raise typer.BadParameter("a model that runs here has its own: leave it out", param_hint="--tokenizer")
-    return Stack.local(model, dialect=spoken, log=log)
-
-
-def _presenter(as_json: bool, *, steps: bool = True) -> "Presenter":
-    from rich.console import Console
-
-    from arriero.agents.show import JSONLines, Screen
-
-    if as_json:
-        return JSONLines(print_json)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a model may write what a narrow locale has no letter for
-    return Screen(Console(file=sys.stdout), steps=steps)
-
-
-def _complain(error: ArrieroError) -> None:
-    typer.echo(f"error: {one_line(str(error))} ({type(error).__name__})", err=True)

@@ -1,0 +1,130 @@
+"""The event log on the command line: which one, and which of its sessions or turns."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import anyio
+import typer
+
+if TYPE_CHECKING:
+    from arriero.stack.log import EventLog, Record, TurnSummary
+
+T = TypeVar("T")
+
+LogAt = Annotated[
+    str,
+    typer.Option(
+        "--log",
+        metavar="FILE_OR_DSN",
+        envvar="ARRIERO_LOG",
+        show_envvar=True,
+        help="The event log: a file, or postgresql://...",
+    ),
+]
+Id = Annotated[str, typer.Argument(metavar="ID", help="A session, a turn, or the beginning of one's name.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A session, or a turn of one.
+
+    Args:
+        session: The session.
+        turns: Its turns, in order; one alone where one was meant.
+        whole: Whether the session was meant.
+    """
+
+    session: str
+    turns: "tuple[TurnSummary, ...]"
+    whole: bool
+
+    @property
+    def turn(self) -> str | None:
+        """The turn that was meant; None for the whole session."""
+        return None if self.whole else self.turns[0].turn
+
+    @property
+    def states(self) -> dict[str, str]:
+        """Where the turns stand, by their ids."""
+        return {turn.turn: turn.state for turn in self.turns}
+
+    @property
+    def last(self) -> int:
+        """Position of the last event of what was meant."""
+        return max(turn.last for turn in self.turns)
+
+
+def in_log(log: str, work: "Callable[[EventLog], Awaitable[T]]", *, new: bool = False) -> T:
+    """Do something with a log.
+
+    Args:
+        log: The file, or the address of the database.
+        work: What to do.
+        new: Whether a file may be absent.
+
+    Returns:
+        What the work gives.
+
+    Raises:
+        typer.BadParameter: There is no such file.
+        LogError: The log cannot be opened, or as from the work.
+    """
+    from arriero.stack.log import open_log
+
+    if not new and "://" not in log and not Path(log).exists():
+        raise typer.BadParameter(f"there is no event log at {log}: look at its path", param_hint="--log")
+
+    async def run() -> T:
+        opened = open_log(log)
+        try:
+            return await work(opened)
+        finally:
+            await opened.aclose()
+
+    return anyio.run(run)
+
+
+async def find(log: "EventLog", name: str) -> Found:
+    """What a name on the command line means.
+
+    Args:
+        log: The log.
+        name: A session's name, a turn's id, or the beginning of either that fits only one.
+
+    Returns:
+        The session, or the turn.
+
+    Raises:
+        UnknownSession: Nothing has that name, or several begin like that.
+        LogError: The log could not be read.
+    """
+    from arriero.stack.log import UnknownSession
+
+    turns = await log.turns()
+    sessions = {turn.session for turn in turns}
+    if name in sessions:
+        return _session(name, turns)
+    by_name: dict[str, Found] = {}
+    for turn in turns:
+        if turn.turn.startswith(name):
+            by_name.setdefault(turn.turn, Found(turn.session, (turn,), whole=False))
+    by_name |= {session: _session(session, turns) for session in sessions if session.startswith(name)}
+    if exact := by_name.get(name):
+        return exact
+    if len(by_name) == 1:
+        return next(iter(by_name.values()))
+    if by_name:
+        raise UnknownSession(f"{name!r} may mean {', '.join(sorted(by_name)[:4])}: write more of it")
+    raise UnknownSession(f"nothing is called {name!r}: `arriero runs list` shows what there is")
+
+
+async def records_of(log: "EventLog", found: Found) -> "list[Record]":
+    """The events of what was found."""
+    return await log.read(found.session, found.turn)
+
+
+def _session(name: str, turns: "list[TurnSummary]") -> Found:
+    own = sorted((turn for turn in turns if turn.session == name), key=lambda turn: turn.first)
+    return Found(name, tuple(own), whole=True)

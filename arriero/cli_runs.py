@@ -1,0 +1,328 @@
+"""The commands about runs: what happened, forks, pruning, export and import."""
+
+import json
+import re
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
+from uuid import uuid4
+
+import typer
+
+from arriero import cli_resume
+from arriero.cli_log import Id, LogAt, find, in_log, records_of
+from arriero.cli_stack import Json, widen_output
+from arriero.terminal import example, one_line, print_json, tokenizer_at
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from arriero.cli_log import Found
+    from arriero.prompts.tokens import Tokenizer
+    from arriero.stack.log import EventLog, Pruned, Record, TurnSummary
+
+runs = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Runs: list them, look at one, resume, decide, fork, replay, prune, export, import.",
+    epilog=example("arriero runs list --log runs.sqlite", "arriero runs show alice --log runs.sqlite"),
+)
+
+State = Literal["running", "waiting", "interrupted", "finished"]
+
+_ID_CHARS = 8
+_WIDE = 240
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_STATE_STYLES = {"answer": "green", "finished": "green", "running": "cyan"}
+_STATE_STYLES |= dict.fromkeys(("waiting", "interrupted"), "yellow")
+
+
+runs.command(
+    epilog=example(
+        "arriero runs resume alice --program examples/custom_tool.py",
+        "arriero runs resume alice --decide 2.0=run --decide '2.1=deny:not that one'",
+    )
+)(cli_resume.resume)
+runs.command(
+    epilog=example("arriero runs decide alice 2.0=run", 'arriero runs decide alice \'2.0=edit:{"path": "b"}\' --by ana')
+)(cli_resume.decide)
+
+
+@runs.command("list", epilog=example("arriero runs list", "arriero runs list --state waiting --log runs.sqlite --json"))
+def list_runs(
+    log: LogAt,
+    state: Annotated[State | None, typer.Option(help="Only turns that stand there.")] = None,
+    session: Annotated[str | None, typer.Option(help="Only turns of this session.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Most turns to list.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """List turns and runs of workflows, the latest first."""
+
+    async def read(opened: "EventLog") -> "list[TurnSummary]":
+        return await opened.turns(session)
+
+    found = [turn for turn in in_log(log, read) if state in (None, turn.state)]
+    if as_json:
+        for turn in found[:limit]:
+            print_json(_summary(turn))
+        return
+    _print_turns(found[:limit])
+    if len(found) > limit:
+        typer.echo(f"and {len(found) - limit} more: --limit shows more of them", err=True)
+
+
+@runs.command(
+    epilog=example(
+        "arriero runs show alice",
+        "arriero runs show 4f2a --full",
+        "arriero runs show alice --html alice.html --tokenizer models/llama",
+    )
+)
+def show(
+    name: Id,
+    log: LogAt,
+    full: Annotated[bool, typer.Option("--full", help="Write long texts whole.")] = False,
+    html: Annotated[Path | None, typer.Option(metavar="PAGE", help="Write it as an HTML page.")] = None,
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the tokenizer that wrote the ids, for their texts. [default: the bundled, if so]"),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show a session or a turn: a tree with times, tokens, verdicts, calls, results and decisions."""
+    from arriero.agents.tree import print_tree, tree
+
+    async def read(opened: "EventLog") -> "tuple[Found, list[Record]]":
+        found = await find(opened, name)
+        return found, await records_of(opened, found)
+
+    found, records = in_log(log, read)
+    if html is not None:
+        _write_page(html, found, records, _vocabulary(records, tokenizer))
+    elif as_json:
+        for record in records:
+            print_json(_record(record))
+    else:
+        print_tree(_console(), tree(records, found.states), full=full)
+
+
+@runs.command(epilog=example("arriero runs fork alice", "arriero runs fork alice --at 7 --into alice-again"))
+def fork(
+    name: Id,
+    log: LogAt,
+    at: Annotated[int | None, typer.Option(min=0, help="Last event to copy. [default: the last]")] = None,
+    into: Annotated[str | None, typer.Option(help="Name of the new session. [default: a new one]")] = None,
+    as_json: Json = False,
+) -> None:
+    """Begin a session as a copy of another one, up to one of its events."""
+
+    async def copy(opened: "EventLog") -> dict[str, Any]:
+        found = await find(opened, name)
+        seq = found.last if at is None else at
+        new = into or f"{found.session}-{uuid4().hex[:_ID_CHARS]}"
+        await opened.fork(found.session, seq, new)
+        return {"session": new, "of": found.session, "at": seq}
+
+    made = in_log(log, copy)
+    print_json(made) if as_json else typer.echo(one_line(made["session"]))
+
+
+@runs.command(
+    epilog=example("arriero runs prune --older-than 30d --dry-run", "arriero runs prune --redact-after 7d --yes")
+)
+def prune(
+    log: LogAt,
+    older_than: Annotated[
+        str | None, typer.Option(metavar="SPAN", help="Delete sessions without an event for so long: 12h, 30d, 4w.")
+    ] = None,
+    redact_after: Annotated[
+        str | None, typer.Option(metavar="SPAN", help="Remove texts and ids from sessions after so long.")
+    ] = None,
+    keep: Annotated[list[str] | None, typer.Option(help="Session to leave as it is; repeat for more.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete old sessions, or remove their texts. Turns that are not over stay."""
+    from arriero.stack.log import Retention
+    from arriero.stack.log import prune as prune_log
+
+    if older_than is None and redact_after is None:
+        raise typer.BadParameter("say what is old: give --older-than, --redact-after or both")
+    retention = Retention(
+        delete_after=_seconds(older_than, "--older-than"),
+        redact_after=_seconds(redact_after, "--redact-after"),
+        keep=frozenset(keep or ()),
+    )
+    now = time.time()
+    planned = in_log(log, partial(prune_log, retention=retention, now=now, dry_run=True))
+    if not dry_run and not yes and (planned.deleted or planned.redacted):
+        _tell_pruned(planned, "would be")
+        if not sys.stdin.isatty():
+            raise typer.BadParameter("nobody can be asked here: give --yes, or --dry-run", param_hint="--yes")
+        typer.confirm("Do it?", abort=True, err=True)
+    done = planned if dry_run else in_log(log, partial(prune_log, retention=retention, now=now))
+    if as_json:
+        print_json({"dry_run": dry_run} | asdict(done))
+    else:
+        _tell_pruned(done, "would be" if dry_run else "")
+
+
+@runs.command(
+    epilog=example("arriero runs export alice > alice.jsonl", "arriero runs export --output all.jsonl"),
+)
+def export(
+    log: LogAt,
+    names: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Sessions. [default: all of the log]")] = None,
+    output: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to. [default: standard output]")] = None,
+) -> None:
+    """Write sessions as JSON lines, which `runs import` reads."""
+    from arriero.stack.log import export_session
+
+    async def write(opened: "EventLog", file: BinaryIO) -> None:
+        sessions = dict.fromkeys([(await find(opened, name)).session for name in names or ()])
+        for session in sessions or sorted({turn.session for turn in await opened.turns()}):
+            async for line in export_session(opened, session):
+                file.write(line.rstrip("\n").encode("utf-8", "surrogatepass") + b"\n")
+
+    with _written(output) as file:
+        in_log(log, partial(write, file=file))
+        file.flush()
+
+
+@runs.command("import", epilog=example("arriero runs import alice.jsonl", "arriero runs import a.jsonl --into again"))
+def import_runs(
+    log: LogAt,
+    file: Annotated[typer.FileBinaryRead, typer.Argument(metavar="FILE", help="What was exported; - for a pipe.")],
+    into: Annotated[str | None, typer.Option(help="Name of the session here, where the file holds one.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Read sessions that `runs export` wrote. A session that the log has already is an error, and nothing is read."""
+    from arriero.stack.log import import_sessions
+
+    lines = (line.decode("utf-8", "surrogateescape") for line in file)
+    rename = None if into is None else lambda _: into
+    sessions = in_log(log, partial(import_sessions, lines=lines, rename=rename), new=True)
+    for session in sessions:
+        print_json({"session": session}) if as_json else typer.echo(one_line(session))
+
+
+def _seconds(span: str | None, option: str) -> float | None:
+    """Seconds of a span such as 12h or 30d."""
+    if span is None:
+        return None
+    fits = _SPAN.fullmatch(span.strip())
+    if fits is None:
+        raise typer.BadParameter(f"{span!r} is no span of time: write 90s, 30m, 12h, 30d or 4w", param_hint=option)
+    return float(fits[1]) * _SECONDS[fits[2]]
+
+
+def _tell_pruned(pruned: "Pruned", would_be: str) -> None:
+    for what, sessions in (("deleted", pruned.deleted), ("redacted", pruned.redacted)):
+        noun = "session" if len(sessions) == 1 else "sessions"
+        typer.echo(" ".join(filter(None, (f"{len(sessions)} {noun}", would_be, what))))
+
+
+def _record(record: "Record") -> dict[str, Any]:
+    from arriero.stack.event_json import to_json
+
+    at = {"session": record.session, "turn": record.turn, "seq": record.seq, "time": record.time}
+    return at | {"event": json.loads(to_json(record.event))}
+
+
+def _vocabulary(records: "Sequence[Record]", folder: Path | None) -> "Tokenizer | None":
+    """The tokenizer that wrote the ids: the one that is given, else the bundled model's if it is that."""
+    from arriero.models import DEMO
+    from arriero.prompts.tokens import Tokenizer
+    from arriero.stack.events import TurnStarted
+
+    wrote = {record.event.vocabulary for record in records if isinstance(record.event, TurnStarted)} - {""}
+    given = tokenizer_at(folder)
+    if given is not None and wrote and given.fingerprint not in wrote:
+        raise typer.BadParameter("another tokenizer wrote these ids: give the model's own", param_hint="--tokenizer")
+    if given is not None or not wrote:
+        return given
+    bundled = Tokenizer.from_folder(DEMO)
+    return bundled if bundled.fingerprint in wrote else None
+
+
+def _write_page(page: Path, found: "Found", records: "Sequence[Record]", tokenizer: "Tokenizer | None") -> None:
+    from arriero.agents.page import session_page
+
+    text = session_page(found.session, records, tokenizer=tokenizer, states=found.states)
+    try:
+        page.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise typer.BadParameter(f"{page} cannot be written: {error.strerror}", param_hint="--html") from error
+
+
+@contextmanager
+def _written(output: Path | None) -> Iterator[BinaryIO]:
+    if output is None:
+        yield sys.stdout.buffer
+        return
+    try:
+        with output.open("wb") as file:
+            yield file
+    except OSError as error:
+        raise typer.BadParameter(f"{output} cannot be written: {error.strerror}", param_hint="--output") from error
+
+
+def _summary(turn: "TurnSummary") -> dict[str, Any]:
+    usage = turn.usage
+    return {
+        "session": turn.session,
+        "turn": turn.turn,
+        "state": turn.state,
+        "reason": turn.reason,
+        "agent": turn.agent,
+        "started": turn.started,
+        "updated": turn.updated,
+        "steps": turn.steps,
+        "calls": turn.calls,
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "cached_tokens": usage.cached_tokens,
+        "first": turn.first,
+        "last": turn.last,
+        "redacted": turn.redacted,
+    }
+
+
+def _print_turns(turns: "Sequence[TurnSummary]") -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from arriero.agents.wording import age_text
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("session", "turn", "state", "agent"):
+        table.add_column(column, overflow="fold")
+    for column in ("steps", "calls", "tokens", "age"):
+        table.add_column(column, justify="right", no_wrap=True)
+    now = time.time()
+    for turn in turns:
+        state = turn.reason or turn.state
+        tokens = turn.usage.prompt_tokens + turn.usage.completion_tokens
+        names = [one_line(turn.session), one_line(turn.turn)[:_ID_CHARS], state, one_line(turn.agent)]
+        styles = ["bold", "dim", _STATE_STYLES.get(state, "red"), ""]
+        figures = [str(turn.steps), str(turn.calls), f"{tokens:,}", age_text(now - turn.updated)]
+        table.add_row(*map(Text, names, styles), *figures)
+    _console().print(table)
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    widen_output()
+    console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
+    # where nobody looks no line is broken: what reads it goes by lines
+    return console if console.is_terminal else Console(file=sys.stdout, highlight=False, markup=False, width=_WIDE)
