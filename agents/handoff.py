@@ -8,7 +8,7 @@ from arriero.prompts.errors import ArrieroError
 from arriero.prompts.messages import Message
 from arriero.stack.summary import Model, Summarise
 from arriero.stack.terms import Handoff, Terms
-from arriero.tools import Tool, ToolDefinitionError, ToolError
+from arriero.tools import Tool, ToolDefinitionError
 from arriero.tools.tool import describe
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def tools_of(handoffs: Iterable[AgentHandoff]) -> list[Tool]:
 def _tool(name: str, description: str | None, agent: str) -> Tool:
     def transfer() -> str:
         """Hand over."""
-        raise ToolError("nobody can take over here")  # the turn loop hands over, and runs nothing
+        return f"{agent or 'Another agent'} takes over."  # the turn loop hands over when it has this result
 
     transfer.__doc__ = description or f"Hand the conversation over to {agent or 'the agent ' + name}."
-    return describe(transfer, name=name, idempotent=True)
+    return describe(transfer, name=name, pure=True)

@@ -170,6 +170,8 @@ class DecisionAsked:
         call: The call, as the model wrote it.
         asked: What is to be decided.
         question: What a person reads.
+        nested: Where a turn inside of the tool asks: its session and the call's name there, as in `session#2.0`. The
+            call is then run again, whatever is decided, and hands the decision on. Empty for the call itself.
     """
 
     step: int
@@ -177,6 +179,7 @@ class DecisionAsked:
     call: ToolCall
     asked: Asked
     question: str = ""
+    nested: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,3 +36,26 @@ class ToolArgumentError(ToolError):
 
 class ToolTimeout(ToolError):
     """A tool ran longer than it may."""
+
+
+class ToolPaused(ToolError):
+    """A tool cannot go on before somebody has decided. The turn pauses, and the call is run again when they have.
+
+    Outside of a turn it is an error like others.
+
+    Args:
+        question: What a person reads.
+        asked: What is to be decided: `approval`, `interrupted` or `answer`.
+        nested: Where a turn inside of the tool asks: its session and the call's name there, as in `"session#2.0"`.
+
+    Example:
+        >>> raise ToolPaused("May it be sent?", nested="alice/mailer-1#2.0")
+        Traceback (most recent call last):
+        arriero.tools.errors.ToolPaused: May it be sent?
+    """
+
+    def __init__(self, question: str, *, asked: str = "approval", nested: str) -> None:
+        self.question = question
+        self.asked = asked
+        self.nested = nested
+        super().__init__(question)
