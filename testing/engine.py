@@ -151,7 +151,7 @@ class ScriptedEngine:
         if self.log is None:
             return False
         for session in dict.fromkeys(turn.session for turn in await self.log.turns()):
-            if fold(session, await self.log.read(session)).ids == prompt:
+            if [*fold(session, await self.log.read(session)).ids] == prompt:
                 return True
         return False
 
@@ -170,7 +170,7 @@ class ScriptedEngine:
         for rule in self._rules:
             if rule.answers(asked):
                 rule.used += 1
-                return as_say(rule.answer)
+                return as_say(rule.answer(asked) if callable(rule.answer) else rule.answer)
         if not self._answers:
             raise ScriptError(
                 f"the script has no answer to request {len(self.requests)}, which came with ...{asked.new[-200:]!r}:"

@@ -83,13 +83,13 @@ class Rule:
 
     Args:
         fits: Whether a request is one of them.
-        answer: The answer.
+        answer: The answer, or a function of the request that gives it.
         times: How many requests it answers; None for all.
         used: How many it has answered.
     """
 
     fits: Callable[[Asked], bool]
-    answer: Answer
+    answer: Answer | Callable[[Asked], Answer]
     times: int | None = None
     used: int = field(default=0, init=False)
 
@@ -98,12 +98,17 @@ class Rule:
         return (self.times is None or self.used < self.times) and self.fits(asked)
 
 
-def when(condition: str | Callable[[Asked], bool], answer: Answer, *, times: int | None = None) -> Rule:
+def when(
+    condition: str | Callable[[Asked], bool],
+    answer: Answer | Callable[[Asked], Answer],
+    *,
+    times: int | None = None,
+) -> Rule:
     """Answer requests that fit a condition, in whatever order they come.
 
     Args:
         condition: Text that must occur in what came since the model last spoke, or a function of the request.
-        answer: The answer.
+        answer: The answer, or a function of the request that gives it.
         times: How many requests to answer; None for all.
 
     Returns:

@@ -141,6 +141,11 @@ async def test_a_rule_sees_what_came_since_the_model_spoke() -> None:
     assert seen[2].prompt == stack.engine.prompts[2]
 
 
+async def test_a_rule_may_make_its_answer_of_the_request() -> None:
+    stack = scripted_stack(when(lambda asked: True, lambda asked: asked.new.split("<|eot_id|>")[-2][-5:]))
+    assert (await Agent(stack).run("What is the word: mules")).text == "mules"
+
+
 async def test_a_rule_may_be_used_up() -> None:
     stack = scripted_stack(when("Hello", "Once.", times=1), "Then this.")
     assert [(await Agent(stack).run(f"Hello {n}")).text for n in range(2)] == ["Once.", "Then this."]
