@@ -6,6 +6,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -22,7 +23,7 @@ from arriero.stack.log.record import (
     TurnSummary,
     UnknownSession,
 )
-from arriero.stack.log.rows import INSERT, PLACES, TURNS, Row, row_of, summaries
+from arriero.stack.log.rows import TURNS, Row, inserting, row_of, summaries
 
 Statement = tuple[str, Sequence[object]]
 """SQL with `?` for its values, and the values."""
@@ -52,6 +53,8 @@ _RENEW_ALL = "UPDATE leases SET renewed = {now} WHERE owner = ?"
 _GIVE_BACK = "DELETE FROM leases WHERE session = ? AND owner = ?"
 _LEASES = "SELECT session, owner, renewed, {now} FROM leases {where}"
 _OF_SESSION = "WHERE session = ?"
+_PART = 256
+"""Events in one statement."""
 
 
 class DatabaseLog(ABC):
@@ -67,6 +70,8 @@ class DatabaseLog(ABC):
 
     _now: str
     """The time in the database's SQL, in seconds since the epoch."""
+    _bytes: str
+    """Bytes of an event, in the database's SQL."""
 
     def __init__(self, name: str, lapse: float) -> None:
         self.name = name
@@ -126,7 +131,7 @@ class DatabaseLog(ABC):
             raise _redacted(session)
         forked = row_of(into, found[0][0], seq + 1, time.time(), SessionForked(session, seq))
         copied, marked = (_COPY, [into, session, seq]), (_MARK, [into, session, REDACTED])
-        await self._change([copied, (INSERT + PLACES, forked), marked])
+        await self._change([copied, inserting([forked]), marked])
 
     async def take(self, session: str) -> None:
         """Lease a session to this process; see `EventLog.take`."""
@@ -158,6 +163,73 @@ class DatabaseLog(ABC):
                 with self._lock:
                     self._held.pop(session, None)
 
+    async def restore(self, records: Sequence[Record], *, redacted: bool = False) -> None:
+        """Write a whole session as it was elsewhere, or nothing.
+
+        Args:
+            records: Its events, from the first on.
+            redacted: Whether its texts were removed.
+
+        Raises:
+            LogConflict: The log has a session of that name.
+            LogError: The log could not be written.
+        """
+        rows = [row_of(record.session, record.turn, record.seq, record.time, record.event) for record in records]
+        parts = [rows[first : first + _PART] for first in range(0, len(rows), _PART)]
+        statements: list[Statement] = [inserting(part) for part in parts]
+        if redacted:
+            statements.append((_TAKE.format(now=self._now), [records[0].session, REDACTED]))
+        await self._change(statements)
+
+    async def delete(self, session: str, length: int, *, dry_run: bool = False) -> int:
+        """Remove a session for good.
+
+        Args:
+            session: The session.
+            length: Number of its events, so that none is removed that nobody has looked at.
+            dry_run: Only say what it would free.
+
+        Returns:
+            Bytes of its events.
+
+        Raises:
+            SessionBusy: Somebody has it, or it was continued meanwhile.
+            LogError: The log could not be written.
+        """
+        size = await self._size(session)
+        deleting = "DELETE FROM events WHERE session = ?", [session]
+        if not dry_run:
+            await self._prune(session, length, [deleting], "DELETE FROM leases WHERE session = ?", [session])
+        return size
+
+    async def rewrite(self, session: str, length: int, texts: Sequence[tuple[int, str]], *, dry_run: bool) -> int:
+        """Put other JSON into events of a session, which can then not go on any more.
+
+        Args:
+            session: The session.
+            length: Number of its events, so that none is left out that nobody has looked at.
+            texts: Positions and JSON.
+            dry_run: Only say what it would free.
+
+        Returns:
+            Bytes by which its events are shorter.
+
+        Raises:
+            SessionBusy: Somebody has it, or it was continued meanwhile.
+            LogError: The log could not be written.
+        """
+        size = await self._size(session)
+        writing = "UPDATE events SET json = ? WHERE session = ? AND seq = ?"
+        changes: list[Statement] = [(writing, [text, session, seq]) for seq, text in texts]
+        marking = "UPDATE leases SET owner = ? WHERE session = ?"
+        if not dry_run:
+            await self._prune(session, length, changes, marking, [REDACTED, session])
+        return size - sum(len(text.encode()) for _, text in texts)
+
+    async def settle(self) -> None:
+        """Have what was pruned overwritten on disk, as far as the database can."""
+        return
+
     @abstractmethod
     async def aclose(self) -> None:
         """Release the log, and what this process has leased. Closing twice is fine."""
@@ -180,6 +252,26 @@ class DatabaseLog(ABC):
     @abstractmethod
     def _change_here(self, statements: Sequence[Statement]) -> list[int]:
         """As `_change` without durability, on the thread that calls, which may wait."""
+
+    async def _size(self, session: str) -> int:
+        rows = await self._select(f"SELECT coalesce(sum({self._bytes}), 0) FROM events WHERE session = ?", [session])  # noqa: S608
+        return int(rows[0][0])
+
+    async def _prune(
+        self, session: str, length: int, changes: Sequence[Statement], last: str, values: Sequence[object]
+    ) -> None:
+        """Change events of a session that nobody else has, and its lease last."""
+        with suppress(SessionRedacted):  # nobody can take that one
+            await self.take(session)
+        try:
+            if await self.length(session) != length:
+                raise SessionBusy(f"session {session!r} was continued meanwhile")
+            allowed, over = ("INSERT INTO pruning VALUES (1)", ()), ("DELETE FROM pruning", ())
+            await self._change([allowed, *changes, over, (last, values)])
+        except BaseException:
+            await self.release(session)
+            raise
+        self._held.pop(session, None)
 
     async def _lease(self, session: str) -> float:
         """Lease a session, and say until when nobody else can think that this process is dead."""

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from arriero.stack.log.database import DatabaseLog
+from arriero.stack.log.postgres import PostgresLog
 from arriero.stack.log.sqlite import SQLiteLog
 
 _POSTGRES = ("postgresql://", "postgres://")
@@ -26,7 +27,5 @@ def open_log(where: str | Path) -> DatabaseLog:
         True
     """
     if isinstance(where, str) and where.startswith(_POSTGRES):
-        from arriero.stack.log.postgres import PostgresLog
-
         return PostgresLog(where)
     return SQLiteLog(where)

@@ -17,7 +17,7 @@ from arriero.stack.log.database import LAPSE, DatabaseLog, Statement
 from arriero.stack.log.postgres_errors import LostConnection, typed, unreachable
 from arriero.stack.log.postgres_layout import prepare
 from arriero.stack.log.record import LogConflict, LogError
-from arriero.stack.log.rows import INSERT, PLACES, Row
+from arriero.stack.log.rows import Row, inserting
 from arriero.stack.log.workers import Workers
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class PostgresLog(DatabaseLog):
 
     in_memory = False
     _now = "extract(epoch FROM clock_timestamp())::double precision"
+    _bytes = "octet_length(json)"
 
     def __init__(
         self,
@@ -103,11 +104,10 @@ class PostgresLog(DatabaseLog):
             return _transaction(statements, connection)
 
     async def _insert(self, rows: Sequence[Row]) -> None:
-        statement = _placed(INSERT + ", ".join([PLACES] * len(rows)))
-        values = [value for row in rows for value in row]
+        statement, values = inserting(rows)
 
         def insert(connection: "Connection[Any]") -> None:
-            connection.execute(statement, values)
+            connection.execute(_placed(statement), values)
 
         try:
             await self._run(insert)

@@ -18,11 +18,11 @@ from arriero.stack.log.record import TurnState, TurnSummary
 
 Row = tuple[object, ...]
 
-INSERT = "INSERT INTO events (session, turn, seq, time, kind, note, prompt, completion, cached, json) VALUES "
+_INSERT = "INSERT INTO events (session, turn, seq, time, kind, note, prompt, completion, cached, json) VALUES "
 """`note` and the tokens are what lists of turns want, so that they need not decode events; `json` is last, so that
 SQLite need not read over it."""
 
-PLACES = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_PLACES = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 NOTED = ("TurnStarted", "StepFinished", "TurnFinished", "WorkflowStarted", "WorkflowFinished")
 """Kinds of which a row notes something."""
@@ -31,8 +31,13 @@ _NOTHING = (None, None, None, None)
 
 
 def row_of(session: str, turn: str, seq: int, time: float, event: Event) -> Row:
-    """An event as a row, in the order of `INSERT`."""
+    """An event as a row, in the order of `inserting`."""
     return (session, turn, seq, time, kind_of(event), *noted(event), to_json(event))
+
+
+def inserting(rows: Sequence[Row]) -> tuple[str, list[object]]:
+    """The statement that inserts rows, all or none, and its values."""
+    return _INSERT + ", ".join([_PLACES] * len(rows)), [value for row in rows for value in row]
 
 
 def noted(event: Event) -> tuple[str | None, int | None, int | None, int | None]:
@@ -56,8 +61,8 @@ TURNS = """SELECT session, turn, min(seq), max(seq), min(time), max(time),
     coalesce(sum(prompt), 0), coalesce(sum(completion), 0), sum(cached),
     max(CASE WHEN kind IN ('TurnStarted', 'WorkflowStarted') THEN note END),
     max(CASE WHEN kind IN ('TurnFinished', 'WorkflowFinished') THEN coalesce(note, 'failed') END),
-    max(CASE WHEN kind = 'TurnPaused' THEN seq ELSE -1 END),
-    max(CASE WHEN kind NOT IN ('TurnPaused', 'DecisionGiven', 'SessionForked') THEN seq ELSE -1 END)
+    max(CASE WHEN kind IN ('TurnPaused', 'WorkflowPaused') THEN seq ELSE -1 END),
+    max(CASE WHEN kind NOT IN ('TurnPaused', 'WorkflowPaused', 'DecisionGiven', 'SessionForked') THEN seq ELSE -1 END)
 FROM events {where} GROUP BY session, turn"""
 """Rows for `summaries`."""
 

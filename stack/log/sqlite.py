@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from arriero.stack.log.database import LAPSE, DatabaseLog, Statement
 from arriero.stack.log.layout import prepare
 from arriero.stack.log.record import LogBusy, LogConflict, LogError
-from arriero.stack.log.rows import INSERT, PLACES, Row
+from arriero.stack.log.rows import Row, inserting
 from arriero.stack.log.workers import Workers
 
 A = TypeVar("A")
@@ -67,6 +67,7 @@ class SQLiteLog(DatabaseLog):
     """
 
     _now = "(julianday('now') - 2440587.5) * 86400.0"
+    _bytes = "length(CAST(json AS BLOB))"
 
     def __init__(self, path: str | Path, *, busy_timeout: float = 5.0, lapse: float = LAPSE) -> None:
         super().__init__(f"the event log {path}", lapse)
@@ -96,6 +97,10 @@ class SQLiteLog(DatabaseLog):
             return await super().release(session)
         self._held.pop(session, None)
         return None
+
+    async def settle(self) -> None:
+        """Overwrite on disk what was pruned: SQLite does so in the file (`secure_delete`), but keeps a journal too."""
+        await self._select("PRAGMA wal_checkpoint(TRUNCATE)")
 
     async def aclose(self) -> None:
         """Release what this process has leased, and close the file. Closing twice is fine."""
@@ -200,9 +205,8 @@ class _Connection:
 
     def insert(self, rows: Sequence[Row]) -> None:
         # One statement is one transaction, all or none: a third of the calls of BEGIN, INSERT, COMMIT.
-        statement = INSERT + ", ".join([PLACES] * len(rows))
         with self._lock, self._typed("written"):
-            self._sqlite.execute(statement, [value for row in rows for value in row])
+            self._sqlite.execute(*inserting(rows))
 
     def change(self, statements: Sequence[Statement], *, durable: bool = True) -> list[int]:
         run = self._sqlite.execute
