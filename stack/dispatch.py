@@ -1,64 +1,178 @@
 """The calls of one step while they run."""
 
 import asyncio
+import hashlib
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import replace
+from functools import partial
+
+import anyio
 
 from arriero.prompts.messages import ToolCall
 from arriero.stack.events import CallProgressed
-from arriero.tools import Progress, Registry, ToolContext, ToolResult
-from arriero.tools.owned_task import started
+from arriero.stack.terms import Terms
+from arriero.tools import Progress, ToolContext, ToolResult
 
 _WAITING_PROGRESS = 100
+_EARLY = 0.1
+"""Seconds after which the results of quick calls are not held back for slow ones any longer."""
+
+calling: ContextVar[tuple[int, int]] = ContextVar("calling")
+"""The step and the position of the call that a tool serves, for what it runs: a turn of another agent's."""
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
-    """Calls that run side by side."""
+class Dispatch:
+    """Runs the calls of a step side by side, and tells when there is news of them.
 
-    _heard: deque[CallProgressed]
-    _news: asyncio.Event
-    _task: "asyncio.Task[list[ToolResult]]"
-
-    async def progress(self) -> CallProgressed | None:
-        """Wait for the next progress of one of them; None when all have ended."""
-        while not self._heard:
-            if self._task.done():
-                return None
-            self._news.clear()
-            await self._news.wait()
-        return self._heard.popleft()
-
-    async def results(self) -> list[ToolResult]:
-        """Their results, in the order of the calls."""
-        return await self._task
-
-
-@asynccontextmanager
-async def running(
-    registry: Registry, calls: Sequence[ToolCall], context: ToolContext, step: int
-) -> AsyncIterator[Running]:
-    """Run calls while the block watches them; they are cancelled when it is left before they have ended.
+    Every call has a task, which this owns: `aclose` ends them all.
 
     Args:
-        registry: The tools.
-        calls: The calls of one message.
-        context: What their tools may know.
-        step: Number of the step, for the events.
-
-    Yields:
-        The running calls.
+        context: What tools may know, the call's own part left open.
     """
-    heard: deque[CallProgressed] = deque()
-    news = asyncio.Event()
 
-    def on_progress(position: int, said: Progress) -> None:
-        if len(heard) < _WAITING_PROGRESS:  # a reader who is slow misses some
-            heard.append(CallProgressed(step, calls[position], said.message, said.done, said.total))
-            news.set()
+    def __init__(self, context: ToolContext) -> None:
+        self.step = 0
+        self.ended: dict[int, ToolResult] = {}
+        """Results that are not logged yet, by the position of the call."""
+        self._context = context
+        self._calls: dict[int, tuple[ToolCall, asyncio.Task[ToolResult]]] = {}
+        self._heard: deque[CallProgressed] = deque()
+        self._news: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._late = False
 
-    async with started(registry.call_all(calls, context, on_progress=on_progress)) as task:
-        task.add_done_callback(lambda _: news.set())
-        yield Running(heard, news, task)
+    @property
+    def running(self) -> bool:
+        """Whether a call runs."""
+        return bool(self._calls)
+
+    @property
+    def late(self) -> bool:
+        """Whether results should be taken though other calls still run."""
+        return self._late and bool(self.ended)
+
+    @property
+    def positions(self) -> set[int]:
+        """Positions of the calls that run, or have a result that is not logged."""
+        return {*self._calls, *self.ended}
+
+    def start(self, terms: Terms, position: int, call: ToolCall, *, approved: bool = False) -> None:
+        """Run a call.
+
+        Args:
+            terms: The tools, and what they are given.
+            position: Its place among the calls of the step.
+            call: The call.
+            approved: Whether a person has said that it may run.
+        """
+        context = replace(
+            self._context,
+            idempotency_key=call_key(self._context.session, self._context.run, self.step, position),
+            report=partial(self._hear, call),
+            deps=terms.deps,
+            approved=approved,
+        )
+        serving = calling.set((self.step, position))  # the task keeps it
+        task = asyncio.get_running_loop().create_task(terms.registry.call(call, context))
+        calling.reset(serving)
+        task.add_done_callback(partial(self._end, position))
+        self._calls[position] = (call, task)
+
+    async def news(self) -> None:
+        """Wait until a call has ended, one tells its progress, results have waited for long, or `wake`."""
+        if self._heard or not self._calls or self.late:
+            return
+        self._news = asyncio.get_running_loop().create_future()
+        try:
+            await self._news
+        finally:
+            self._news = None
+
+    def wake(self) -> None:
+        """Let `news` return."""
+        if self._news is not None and not self._news.done():
+            self._news.set_result(None)
+
+    def progress(self) -> list[CallProgressed]:
+        """Take what calls told of their progress."""
+        told = [*self._heard]
+        self._heard.clear()
+        return told
+
+    def drop(self, position: int) -> None:
+        """A result is logged."""
+        self.ended.pop(position, None)
+        if not self.ended:
+            self._quiet()
+
+    async def give_up(self, unwanted: Callable[[int, ToolCall], bool] = lambda *_: True) -> None:
+        """Cancel calls, and wait until they have ended.
+
+        Args:
+            unwanted: Which: given a position and the call there.
+        """
+        tasks = []
+        for position, (call, task) in [*self._calls.items()]:
+            if unwanted(position, call):
+                del self._calls[position]
+                task.cancel()
+                tasks.append(task)
+        for position, result in [*self.ended.items()]:
+            if unwanted(position, result.call):
+                del self.ended[position]
+        if tasks:
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait(tasks)
+
+    def cancel(self) -> None:
+        """Cancel all calls at once. `give_up` waits for them."""
+        for _, task in self._calls.values():
+            task.cancel()
+
+    def _hear(self, call: ToolCall, said: object) -> None:
+        if isinstance(said, Progress) and len(self._heard) < _WAITING_PROGRESS:  # a reader who is slow misses some
+            self._heard.append(CallProgressed(self.step, call, said.message, said.done, said.total))
+            self.wake()
+
+    def _end(self, position: int, task: "asyncio.Task[ToolResult]") -> None:
+        if self._calls.get(position, (None, None))[1] is not task:
+            return  # given up
+        del self._calls[position]
+        if not task.cancelled():
+            self.ended[position] = task.result()
+        if not self._calls:
+            self._quiet()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_EARLY, self._grow_late)
+        self.wake()
+
+    def _grow_late(self) -> None:
+        self._late = True
+        self.wake()
+
+    def _quiet(self) -> None:
+        self._late = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def call_key(session: str, turn: str, step: int, position: int) -> str:
+    """Name of a call for other services: the same however often a turn is resumed, another for every other call.
+
+    Args:
+        session: The session.
+        turn: The turn.
+        step: Number of the step.
+        position: Place of the call among the calls of the step.
+
+    Returns:
+        32 hexadecimal digits.
+
+    Example:
+        >>> call_key("alice", "t1", 1, 0) == call_key("alice", "t1", 1, 0) != call_key("alice", "t1", 1, 1)
+        True
+    """
+    return hashlib.sha256(f"{session}\0{turn}\0{step}\0{position}".encode()).hexdigest()[:32]

@@ -64,11 +64,19 @@ class Generation:
     Args:
         deltas: Deltas of the request.
         parser: Fresh parser of the dialect.
+        on_call: Hears of each call, with its position, as soon as it is complete.
     """
 
-    def __init__(self, deltas: AsyncIterator[Delta], parser: Parser) -> None:
+    def __init__(
+        self,
+        deltas: AsyncIterator[Delta],
+        parser: Parser,
+        *,
+        on_call: Callable[[int, ToolCall], None] | None = None,
+    ) -> None:
         self._deltas = deltas
         self._parser = parser
+        self._on_call = on_call
         self._waiting: list[str] = []
         self._parsed: Parsed | None = None
         self.token_ids: list[int] = []
@@ -121,6 +129,18 @@ class Generation:
         """Take in all that is left."""
         await self.read_until(lambda: False)
 
+    async def aclose(self) -> None:
+        """End the request, if it has not ended. Closing twice is fine."""
+        close = getattr(self._deltas, "aclose", None)
+        if close is None:
+            return
+        if self.finished:
+            await close()
+            return
+        # Shielded: a cancelled caller must still tell the engine to stop.
+        with anyio.move_on_after(_CLOSING_SECONDS, shield=True):
+            await close()
+
     def take_text(self) -> str:
         """Text that became certain since the last time."""
         text = "".join(self._waiting)
@@ -137,7 +157,10 @@ class Generation:
             match event:
                 case TextParsed():
                     self._waiting.append(event.text)
-                case CallOpened() | ArgumentsGrown() | CallWithdrawn() | CallParsed() | MessageEnded():
-                    pass  # calls are dispatched when the message is over: `parsed` holds them
+                case CallParsed(call, index):
+                    if self._on_call is not None:
+                        self._on_call(index, call)
+                case CallOpened() | ArgumentsGrown() | CallWithdrawn() | MessageEnded():
+                    pass  # most calls are dispatched when the message is over: `parsed` holds them
                 case _:
                     assert_never(event)

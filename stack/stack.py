@@ -14,14 +14,16 @@ from arriero.models import DEMO
 from arriero.prompts.dialect import Dialect
 from arriero.prompts.errors import UnknownDialect
 from arriero.prompts.messages import Message
+from arriero.stack.decisions import Decision
 from arriero.stack.engine import Engine
-from arriero.stack.events import Event
+from arriero.stack.events import Event, TurnFinished
 from arriero.stack.log import EventLog, SQLiteLog
+from arriero.stack.sessions import Sessions
 from arriero.stack.shields import LlamaGuard, Shield, UnknownShield
-from arriero.stack.tape import Sessions
 from arriero.stack.terms import Terms
 from arriero.stack.tracing import Tracing
-from arriero.stack.turn import run_turn
+from arriero.stack.turn import check_open, resume_turn, run_turn
+from arriero.stack.waiting import given
 
 _SHIELDS: Mapping[str, Callable[[Engine], Shield]] = MappingProxyType({"llama-guard": LlamaGuard})
 
@@ -192,6 +194,108 @@ class Stack:
         if self.tracing is None:
             return events
         return self.tracing.watch(events, session=session, name=terms.agent, model=self.engine.model)
+
+    def resume(
+        self, session: str, terms: Terms | None = None, *, decisions: Mapping[str, Decision] = MappingProxyType({})
+    ) -> AsyncGenerator[Event, None]:
+        """Go on with a turn that paused, or whose process died; see `arriero.stack.turn.resume_turn`.
+
+        Args:
+            session: The session.
+            terms: Terms of the agent that has the conversation; None for no tools and the defaults.
+            decisions: What is decided about calls that wait, by their names.
+
+        Returns:
+            The turn's further events.
+        """
+        return resume_turn(
+            engine=self.engine,
+            dialect=self.dialect,
+            sessions=self.sessions,
+            terms=terms or Terms(),
+            session=session,
+            decisions=decisions,
+        )
+
+    async def decide(self, session: str, waiting: str, decision: Decision) -> None:
+        """Decide about a call that waits. A turn that has paused goes on when it is resumed.
+
+        Args:
+            session: The session.
+            waiting: Name of the call: `step.position`.
+            decision: The decision, which is on disk when this returns.
+
+        Raises:
+            UnknownSession: The log has no such session.
+            NothingToResume: Its last turn is over.
+            InvalidDecision: The decision does not fit what was asked, nothing was asked, or it was decided before.
+            SessionBusy: The turn runs in another process.
+            LogError: It could not be logged.
+        """
+        if (running := self.sessions.running.get(session)) is not None:
+            await running.decide(waiting, decision)
+            return
+        async with self.sessions.open(session) as tape:
+            turn = check_open(tape)
+            await self.sessions.log_events(tape, turn.id, given(turn, {waiting: decision}))
+
+    async def say(self, session: str, message: Message) -> None:
+        """Say something to a turn while it runs. The model reads it before its next step.
+
+        Args:
+            session: The session.
+            message: The message, which is on disk when this returns.
+
+        Raises:
+            NoTurnRunning: No turn of the session runs in this process.
+            LogError: It could not be logged.
+        """
+        await self.sessions.turn(session).say(message)
+
+    async def cancel(self, session: str) -> bool:
+        """End the session's turn: one that runs here, soon after this returns; one that waits, at once.
+
+        Who iterates a running turn gets `TurnFinished` with the reason `cancelled`.
+
+        Args:
+            session: The session.
+
+        Returns:
+            Whether there was a turn to end.
+
+        Raises:
+            SessionBusy: The turn runs in another process.
+            LogError: The end could not be logged.
+        """
+        if (running := self.sessions.running.get(session)) is not None:
+            running.cancel()
+            return True
+        async with self.sessions.open(session) as tape:
+            if (turn := tape.turn) is None:
+                return False
+            await self.sessions.log_events(tape, turn.id, [TurnFinished("", "cancelled", turn.usage, turn.ran)])
+        return True
+
+    async def fork(self, session: str, *, at: int | None = None, into: str | None = None) -> str:
+        """Begin a session as a copy of another one. A turn that was not over there can be resumed in both.
+
+        Args:
+            session: The session.
+            at: Position of its last event to copy; None for all.
+            into: Name of the new session; None for a new name.
+
+        Returns:
+            Name of the new session.
+
+        Raises:
+            UnknownSession: There is no such session or event.
+            LogConflict: The new session has events already.
+            LogError: The log could not be written.
+        """
+        name = into or uuid4().hex
+        last = await self.log.length(session) - 1 if at is None else at
+        await self.log.fork(session, last, name)
+        return name
 
     def shield(self, name: str) -> Shield:
         """The shield of that name, over the guard model.

@@ -1,84 +1,197 @@
-"""Transcript tapes: the ids a session has sent and received. They only grow, and are a fold over the log."""
+"""Transcript tapes: what a session's model has seen and said. A fold over the session's log."""
 
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
 
-from arriero.prompts.errors import ArrieroError
 from arriero.prompts.messages import Message
-from arriero.stack.events import CallFinished, Event, PromptAppended, StepFinished, TurnFinished, TurnStarted
-from arriero.stack.log import EventLog, Record, SessionBusy
+from arriero.stack.events import (
+    CallFinished,
+    CallStarted,
+    DecisionAsked,
+    DecisionGiven,
+    Event,
+    HandedOff,
+    LimitReached,
+    MessageAdded,
+    PromptAppended,
+    SessionForked,
+    StepFinished,
+    TranscriptRewritten,
+    TurnFinished,
+    TurnPaused,
+    TurnResumed,
+    TurnStarted,
+    VerdictGiven,
+)
+from arriero.stack.log import Record, SessionBusy
+from arriero.stack.open_turn import Mark, OpenTurn
+from arriero.stack.token_ids import TokenIds
 
-_KEPT_TAPES = 256
+__all__ = ["SessionBusy", "Tape", "fold"]
 
 
-class SessionMismatch(ArrieroError):
-    """A session was begun with another dialect, vocabulary or other tools, which its transcript has fixed."""
+_ENDS: Mapping[str, Literal["eom"]] = MappingProxyType({"end_of_message": "eom"})
 
 
 @dataclass(slots=True)
 class Tape:
-    """What a session's model has seen and said.
+    """What a session's model has seen and said, and the turn that is not over.
 
     Args:
         session: Name of the session.
         ids: Everything sent and received, as one transcript.
-        messages: The same as messages, for shields and people.
+        messages: The same as messages, for shields, compaction and people.
         length: Number of events in the log.
         opening: The event that began the transcript.
+        agent: Name of the agent that has the conversation.
+        tools: Declarations that the transcript's prompt offers, as rendered.
+        builtins: Built-in tools that it turns on.
+        unread: Messages that the model has not read yet: it reads them first in its next prompt.
+        turn: The turn that is not over; None when there is none.
 
     Example:
         >>> tape = Tape("alice")
         >>> tape.apply(PromptAppended(1, (1, 2)))
         >>> tape.ids
-        [1, 2]
+        TokenIds([1, 2])
     """
 
     session: str
-    ids: list[int] = field(default_factory=list)
+    ids: TokenIds = field(default_factory=TokenIds)
     messages: list[Message] = field(default_factory=list)
     length: int = 0
     opening: TurnStarted | None = None
-    _turn: tuple[int, int] = (0, 0)
-    _steps: int = 0
+    agent: str = ""
+    tools: tuple[Mapping[str, Any], ...] = ()
+    builtins: tuple[str, ...] = ()
+    unread: list[Message] = field(default_factory=list)
+    turn: OpenTurn | None = None
 
-    def apply(self, event: Event) -> None:
+    def apply(self, event: Event, turn: str = "", at: float | None = None) -> None:
         """Take in the next logged event.
 
         A turn that was refused leaves no trace, and neither does one that ended before the model had said
-        anything. Whatever else ended a turn early, its finished steps stay: their tools have run.
+        anything. Whatever else ended a turn early, its finished steps stay: their tools have run. An answer that
+        a shield was still to judge goes.
+
+        Args:
+            event: The event.
+            turn: Its turn.
+            at: When it was logged, in seconds since the epoch; None while the turn runs here.
         """
         self.length += 1
+        open_turn = self.turn
         match event:
-            case TurnStarted(messages):
-                self.forget_silent_turn()
-                self._turn, self._steps = (len(self.ids), len(self.messages)), 0
-                self.opening = event if not self.ids else self.opening
-                self.messages += messages
-            case PromptAppended(_, token_ids):
+            case PromptAppended(step, token_ids):
+                self.messages += self._read()
                 self.ids += token_ids
-            case StepFinished(_, token_ids, content, tool_calls):
-                self._steps += 1
-                self.ids += token_ids
-                self.messages.append(Message("assistant", content, tool_calls))
-            case CallFinished(_, result):
-                self.messages.append(Message("tool", result.content))
-            case TurnFinished(_, "refused"):
-                self._rewind()
-            case TurnFinished():
-                self.forget_silent_turn()
+                if open_turn is not None:
+                    open_turn.prompted, open_turn.answer = step, None
+            case StepFinished():
+                if open_turn is not None:
+                    open_turn.say(event)
+                self.ids += event.token_ids
+                said = Message("assistant", event.content, event.tool_calls, _ENDS.get(event.end))
+                self.messages.append(said)
+            case CallStarted():
+                if open_turn is not None:
+                    open_turn.start(event)
+            case CallFinished():
+                if open_turn is not None:
+                    open_turn.finish(event)
+            case TurnStarted():
+                self._begin(event, turn)
+            case TurnFinished(_, reason):
+                self._end(reason)
+            case _:
+                self._apply_rare(event)
+        if at is not None and self.turn is not None and not isinstance(event, SessionForked | DecisionGiven):
+            self.turn.tick(at, begins=isinstance(event, TurnStarted | TurnResumed))
+
+    def pending(self) -> list[Message]:
+        """What the model has not read yet: results of its calls in their order, then other messages."""
+        states = self.turn.states if self.turn else ()
+        results = [Message("tool", state.result.content) for state in states if state.result is not None]
+        return [*results, *self.unread]
+
+    def _apply_rare(self, event: Event) -> None:
+        if isinstance(event, MessageAdded):
+            self.unread.append(event.message)
+        turn = self.turn
+        if turn is None:
+            return
+        match event:
+            case MessageAdded(_, _, source):
+                turn.unjudged = turn.unjudged or source == "user"
+                turn.answer = None if source == "output" else turn.answer
+            case VerdictGiven("input"):
+                turn.unjudged = False
+            case VerdictGiven("output"):
+                turn.answer = None
+            case DecisionAsked():
+                turn.ask(event)
+            case DecisionGiven(_, position, decision):
+                turn.decide(position, decision)
+            case TurnPaused(waiting, _, duration):
+                turn.waiting, turn.ran = waiting, duration
+            case TurnResumed():
+                turn.waiting = ()
+            case TranscriptRewritten():
+                self._rewrite(event, turn)
+            case HandedOff(_, agent):
+                self.agent = agent
+            case LimitReached("context"):
+                turn.too_long = True
             case _:
                 return
 
-    def forget_silent_turn(self) -> None:
-        """Take back the latest turn if the model has said nothing in it. Only while no turn is running."""
-        if not self._steps:
-            self._rewind()
+    def _read(self) -> list[Message]:
+        """The pending messages, which are in the transcript from here on."""
+        results = self.turn.read() if self.turn and self.turn.states else ()
+        messages = [*results, *self.unread]
+        self.unread = []
+        return messages
 
-    def _rewind(self) -> None:
-        ids, messages = self._turn
-        del self.ids[ids:], self.messages[messages:]
+    def _begin(self, event: TurnStarted, turn: str) -> None:
+        if self.turn is not None:  # its process died, and logged no end of it
+            self._end("failed")
+        unread = tuple(self.unread)
+        mark = Mark(len(self.ids), len(self.messages), unread, self.agent, self.tools, self.builtins)
+        self.turn = OpenTurn(turn, mark)
+        if not self.ids:
+            self.opening, self.tools, self.builtins = event, event.tools, event.builtins
+        self.agent = event.agent or self.agent
+        self.unread += event.messages
+
+    def _rewrite(self, event: TranscriptRewritten, turn: OpenTurn) -> None:
+        if turn.mark.before is None:
+            turn.mark.before = (self.ids[: turn.mark.ids], self.messages[: turn.mark.messages])
+        self._read()
+        self.ids, self.messages = TokenIds(event.token_ids), list(event.messages)
+        self.tools, self.builtins = event.tools, event.builtins
+        turn.prompted, turn.answer = turn.step + 1, None
+
+    def _end(self, reason: str) -> None:
+        turn = self.turn
+        if turn is None:
+            return
+        self.turn = None
+        if reason == "refused" or not turn.step:
+            mark = turn.mark
+            if mark.before is not None:
+                ids, self.messages = mark.before
+                self.ids = TokenIds(ids)
+            self.ids.truncate(mark.ids)
+            del self.messages[mark.messages :]
+            self.unread, self.agent, self.tools, self.builtins = [*mark.unread], mark.agent, mark.tools, mark.builtins
+            return
+        if turn.answer is not None and reason in ("failed", "cancelled"):
+            self.ids.truncate(len(self.ids) - len(turn.answer.token_ids))
+            del self.messages[-1:]
+        results = () if turn.too_long else turn.read()
+        self.unread = [*results, *self.unread]
 
 
 def fold(session: str, records: Iterable[Record]) -> Tape:
@@ -93,52 +206,5 @@ def fold(session: str, records: Iterable[Record]) -> Tape:
     """
     tape = Tape(session)
     for record in records:
-        tape.apply(record.event)
+        tape.apply(record.event, record.turn, record.time)
     return tape
-
-
-class Sessions:
-    """The tapes of one log: the latest in memory, the others rebuilt when they are wanted.
-
-    Args:
-        log: The log.
-    """
-
-    def __init__(self, log: EventLog) -> None:
-        self.log = log
-        self._tapes: OrderedDict[str, Tape] = OrderedDict()
-        self._busy: set[str] = set()
-
-    @asynccontextmanager
-    async def open(self, session: str) -> AsyncIterator[Tape]:
-        """A session's tape, for one turn at a time.
-
-        Args:
-            session: Name of the session.
-
-        Yields:
-            The tape, as of the log's last event.
-
-        Raises:
-            SessionBusy: Another turn of this session is running.
-            LogError: The log cannot be read.
-        """
-        if session in self._busy:
-            raise SessionBusy(
-                f"a turn of session {session!r} is running: wait until it is over, or use another session"
-            )
-        self._busy.add(session)
-        try:
-            tape = self._tapes.pop(session, None) or Tape(session)
-            if tape.length != await self.log.length(session):
-                tape = fold(session, await self.log.read(session))
-            tape.forget_silent_turn()  # a process that was killed has logged no end of it
-            yield tape
-            self._keep(tape)
-        finally:
-            self._busy.discard(session)
-
-    def _keep(self, tape: Tape) -> None:
-        self._tapes[tape.session] = tape
-        while len(self._tapes) > _KEPT_TAPES:
-            self._tapes.popitem(last=False)

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from arriero.prompts.dialect import Dialect
 from arriero.prompts.errors import ArrieroError
@@ -168,7 +169,13 @@ class Terms:
     handoffs: Mapping[str, Handoff] = field(default_factory=lambda: MappingProxyType({}))
 
 
-def offered(terms: Terms, dialect: Dialect) -> tuple[RenderOptions, list[dict[str, Any]], tuple[str, ...]]:
+Declarations = tuple[Mapping[str, Any], ...]
+"""Tools in the OpenAI shape, as prompts declare them."""
+
+_DECLARED: WeakKeyDictionary[Registry, dict[bool, Declarations]] = WeakKeyDictionary()
+
+
+def offered(terms: Terms, dialect: Dialect) -> tuple[RenderOptions, Declarations, tuple[str, ...]]:
     """How the tools come into a prompt.
 
     Args:
@@ -180,8 +187,12 @@ def offered(terms: Terms, dialect: Dialect) -> tuple[RenderOptions, list[dict[st
         How to render, the declared tools, and the built-in tools that are switched on.
     """
     builtins = terms.registry.builtins
-    if not builtins:
-        return terms.options, terms.registry.declarations, ()
-    if not dialect.switches_builtins:
-        return terms.options, [tool.declaration for tool in terms.registry], ()
-    return replace(terms.options, builtin_tools=builtins), terms.registry.declarations, builtins
+    switched = not builtins or dialect.switches_builtins
+    # Sessions keep their declarations: those of one registry are one object.
+    known = _DECLARED.setdefault(terms.registry, {})
+    if switched not in known:
+        tools = terms.registry.declarations if switched else [tool.declaration for tool in terms.registry]
+        known[switched] = tuple(tools)
+    if not builtins or not switched:
+        return terms.options, known[switched], ()
+    return replace(terms.options, builtin_tools=builtins), known[switched], builtins

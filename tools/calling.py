@@ -20,7 +20,7 @@ from arriero.tools.arguments import check_bounds
 from arriero.tools.artifacts import Artifact, Artifacts, Attachment, ToolOutput
 from arriero.tools.cache import KnownResults
 from arriero.tools.context import Progress, ThreadLeft, ToolContext
-from arriero.tools.errors import ToolArgumentError, ToolError, ToolTimeout, ToolUnavailable
+from arriero.tools.errors import ToolArgumentError, ToolError, ToolPaused, ToolTimeout, ToolUnavailable
 from arriero.tools.events import (
     Outcome,
     Refusal,
@@ -69,6 +69,17 @@ class ToolResult:
     duration: float = 0.0
     source: str | None = None
     artifacts: tuple[Artifact, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PausedResult(ToolResult):
+    """A call that has no result yet, for somebody must decide first. It is never logged.
+
+    Args:
+        pause: What is to be decided.
+    """
+
+    pause: ToolPaused | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +172,9 @@ class Calling:
     async def _answer(self) -> ToolResult:
         try:
             result = await self._result(await self._output())
+        except ToolPaused as pause:
+            told = f"{self._name} waits for a decision: {pause}"
+            return PausedResult(self._call, f"error: {told}", told, self._duration(), pause=pause)
         except ToolError as error:
             outcome = next(outcome for kind, outcome in _OUTCOMES if isinstance(error, kind))
             return self._failed(outcome, str(error), error.__cause__ or error)
@@ -175,7 +189,7 @@ class Calling:
         key = ""
         if tool.sensitive or known:  # else the handler's own check is soon enough
             key = tool.check(arguments) if tool.check else json.dumps(arguments, sort_keys=True)
-        if tool.sensitive:
+        if tool.sensitive and not self._context.approved:
             await self._require_approval()
         if known and (found := known.find(key)):
             self._cached = True

@@ -55,6 +55,7 @@ class ToolContext:
         deadline: When the call is given up, on the clock of `anyio.current_time()`.
         idempotency_key: Names the call to other services: the same for every attempt, another for every other call.
         deps: What the agent's caller gave for its tools: a database, a client, the user's id. None outside of a turn.
+        approved: Whether a person has said already that the call may run.
         question: What an approver is asked in the middle of a call; empty when it is asked about the call itself.
         count_tokens: Tokens of a text, by the model's tokenizer where there is one, else estimated.
         report: Hears the progress.
@@ -77,6 +78,7 @@ class ToolContext:
     deadline: float = math.inf
     idempotency_key: str = ""
     deps: Any = field(default=None, repr=False, compare=False)
+    approved: bool = False
     question: str = ""
     count_tokens: Callable[[str], int] = field(default=estimate_tokens, repr=False, compare=False)
     report: Callable[[Progress | ThreadLeft], None] = field(default=_unheard, repr=False, compare=False)

@@ -12,7 +12,7 @@ from scripted import ScriptedEngine, call, engine_of, kinds, logged, of, run, sc
 from arriero.prompts.dialect import Dialect
 from arriero.prompts.messages import Message, ToolCall
 from arriero.stack.event_json import from_json, to_json
-from arriero.stack.events import CallFinished, CallProgressed, CallStarted, Event, TurnFinished, TurnStarted
+from arriero.stack.events import CallFinished, CallProgressed, Event, TurnFinished, TurnStarted
 from arriero.stack.log import SQLiteLog
 from arriero.stack.stack import Stack
 from arriero.stack.turn import Limits, Terms
@@ -172,15 +172,3 @@ async def test_a_builtin_tool_is_declared_where_prompts_cannot_switch_it_on(dial
     (begun,) = of(TurnStarted, await run(stack, "Go", Terms(registry=Registry([builtin]))))
     assert [declaration["function"]["name"] for declaration in begun.tools] == declared
     assert begun.builtins == (() if declared else ("wolfram_alpha",))
-
-
-async def test_a_sensitive_tool_does_not_run_in_a_turn_that_can_ask_nobody() -> None:
-    @tool(sensitive=True)
-    async def delete() -> None:
-        """Delete."""
-        raise AssertionError("ran")
-
-    stack = scripted_stack(call("delete"), DONE)
-    events = await run(stack, "Go", Terms(registry=Registry([delete])))
-    assert "needs the approval of a person" in str(of(CallFinished, events)[0].result.error)
-    assert of(CallStarted, events)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from arriero.prompts.messages import ImagePart, Message, TextPart, ToolCall
 from arriero.stack.engine import Usage
-from arriero.stack.event_json import UnreadableEvent, from_json, to_json
+from arriero.stack.event_json import SCHEMA_VERSION, UnreadableEvent, from_json, to_json
 from arriero.stack.events import (
     CallFinished,
     CallProgressed,
@@ -110,4 +110,4 @@ def test_a_turn_that_was_logged_without_its_vocabulary_is_still_read() -> None:
 def test_stored_events_are_one_line_and_say_their_version() -> None:
     line = to_json(TurnFinished("two\nlines", "answer", Usage(), 0.5))
     assert "\n" not in line
-    assert json.loads(line)["v"] == 1
+    assert json.loads(line)["v"] == SCHEMA_VERSION

@@ -14,11 +14,14 @@ from arriero.stack.events import (
     PromptAppended,
     StepFinished,
     TextDelta,
+    TranscriptRewritten,
     TurnFailed,
     TurnFinished,
     TurnStarted,
 )
-from arriero.stack.tape import SessionBusy, SessionMismatch, fold
+from arriero.stack.log import SessionBusy
+from arriero.stack.sessions import SessionMismatch
+from arriero.stack.tape import fold
 from arriero.stack.turn import Terms
 from arriero.tools import Registry, tool
 
@@ -216,12 +219,15 @@ async def test_one_turn_of_a_session_runs_at_a_time() -> None:
     await run(stack, "Hello", None, "alice")
 
 
-async def test_a_session_keeps_its_tools() -> None:
-    stack = scripted_stack("Hi.<|eot_id|>", "Hi.<|eot_id|>")
+async def test_other_tools_rewrite_the_transcript_and_nothing_else_does() -> None:
+    stack = scripted_stack("Hi.<|eot_id|>", "Hi.<|eot_id|>", "Hi.<|eot_id|>")
     await run(stack, "Hello", DOUBLE, "alice")
-    with pytest.raises(SessionMismatch, match="other tools"):
-        await run(stack, "Hello", Terms(), "alice")
-    assert len(of(TurnStarted, await logged(stack, "alice"))) == 1
+    events = await run(stack, "And without?", Terms(), "alice")
+    (rewritten,) = of(TranscriptRewritten, events)
+    assert (rewritten.reason, rewritten.tools) == ("tools", ())
+    assert engine_of(stack).requests[1] == list(rewritten.token_ids)
+    assert [message.content for message in rewritten.messages] == ["Hello", "Hi.", "And without?"]
+    assert not of(TranscriptRewritten, await run(stack, "Still?", Terms(), "alice"))
 
 
 async def test_a_session_keeps_its_vocabulary() -> None:

@@ -1,0 +1,362 @@
+"""What a turn does: its stations, from the first prompt to the answer."""
+
+import time
+from collections.abc import AsyncGenerator, Sequence
+
+from arriero.prompts.errors import ArrieroError
+from arriero.prompts.messages import Message, ToolCall
+from arriero.stack.errors import ContextTooLong
+from arriero.stack.events import (
+    CallFinished,
+    CallStarted,
+    DecisionGiven,
+    Event,
+    HandedOff,
+    LimitReached,
+    MessageAdded,
+    StepFinished,
+    TextDelta,
+    TurnResumed,
+    TurnStarted,
+)
+from arriero.stack.gates import allowed, judged_beside, verdicts_of
+from arriero.stack.generation import Generation
+from arriero.stack.limits import after_calls, before_calls, before_step
+from arriero.stack.open_turn import CallState, total
+from arriero.stack.rendering import Rendering
+from arriero.stack.running import Running, without_text
+from arriero.stack.terms import Handoff, Terms
+from arriero.stack.waiting import given, plan
+from arriero.tools import ToolResult
+
+
+class InvalidHook(ArrieroError):
+    """A hook of the agent's gave something that the turn cannot go on with."""
+
+
+class TurnLoop(Running):
+    """One turn of a session. Each method that names `self.next` is a station."""
+
+    def run(self, messages: Sequence[Message]) -> AsyncGenerator[Event, None]:
+        """Run the turn.
+
+        Args:
+            messages: What the conversation gains.
+
+        Returns:
+            Its events.
+        """
+        self._messages = tuple(messages)
+        self._limit: LimitReached | None = None
+        return self.events(self._begin)
+
+    def resume(self, decisions: Sequence[DecisionGiven]) -> AsyncGenerator[Event, None]:
+        """Go on with the turn from where its log ends.
+
+        Args:
+            decisions: What is decided about calls that wait.
+
+        Returns:
+            Its further events.
+        """
+        self._decisions = decisions
+        self._limit = None
+        return self.events(self._take_up)
+
+    async def _begin(self) -> None:
+        """The first prompt. Raises before anything is logged."""
+        tape, messages = self.tape, self._messages
+        added = await self._ask_hooks(1)
+        if not tape.ids and self.terms.instructions:
+            messages = (Message("system", self.terms.instructions), *messages)
+        prompt = await self.rendering.prompt(1, [*tape.unread, *messages, *added])
+        hooked = [MessageAdded(0, message, "hook") for message in added]
+        await self.commit([self._opening(messages), *hooked, prompt])
+        self.next = self._ask
+
+    async def refuse_to_begin(self, why: str) -> None:
+        """Log a turn that was stopped before it began."""
+        reached = [LimitReached("seconds", "before the first step")] if why == "seconds" else []
+        end = self.end("", "limit" if why == "seconds" else "cancelled")
+        await self.commit([self._opening(self._messages), *reached, end])
+
+    def _opening(self, messages: Sequence[Message]) -> TurnStarted:
+        return TurnStarted(
+            tuple(messages),
+            self.engine.model,
+            self.dialect.name,
+            self.rendering.declarations,
+            self.rendering.builtins,
+            self.engine.tokenizer.fingerprint,
+            self.terms.agent,
+        )
+
+    async def _take_up(self) -> None:
+        """Find where the log ends."""
+        turn = self.turn
+        await self.commit([TurnResumed(getattr(self.sessions.log, "owner", "")), *self._decisions])
+        self.dispatch.step = turn.step
+        if turn.states:
+            self.next = self._dispatch
+        elif turn.answer is not None:
+            self._said = turn.answer
+            self.next = self._conclude
+        else:
+            self.next = self._ask if turn.prompted > turn.step else self._append
+
+    @property
+    def _generation(self) -> Generation:
+        if self.generation is None:
+            raise RuntimeError("no answer is being generated")
+        return self.generation
+
+    async def _ask(self) -> None:
+        """Ask the engine to continue the transcript."""
+        turn, terms = self.turn, self.terms
+        step = turn.step + 1
+        self.dispatch.step = step
+        sampling = self.rendering.sampling(step, turn.usage.completion_tokens)
+        parser = self.dialect.parser(terms.registry.called, self.engine.tokenizer)
+        self._asked = time.perf_counter()
+        deltas = self.engine.generate(self.tape.ids, sampling)
+        self._guarded = bool(terms.input_shields) and turn.unjudged
+        self.generation = Generation(deltas, parser, on_call=None if self._guarded else self._start_early)
+        self.next = self._judge_input if self._guarded else self._generate
+
+    async def _judge_input(self) -> None:
+        """Judge what the user said beside generation."""
+        verdicts = await judged_beside(self._generation, self.terms.input_shields, self.tape.messages)
+        if allowed(verdicts):
+            await self.commit(verdicts)
+            self.next = self._generate
+            return
+        await self.close_generation()
+        await self.commit([*verdicts, self.end(self.terms.refusal, "refused")])
+
+    async def _generate(self) -> None:
+        """Read the answer, up to where there is text to show."""
+        generation, withheld = self._generation, bool(self.terms.output_shields)
+        if not (generation.finished or generation.has_text):
+            await generation.read_until(lambda: generation.has_text and not withheld)
+        if generation.has_text and not withheld:
+            self.out.append(TextDelta(self.turn.step + 1, generation.take_text()))
+        elif generation.finished:
+            self.next = self._settle
+        elif generation.has_text:
+            await generation.read()
+
+    async def _settle(self) -> None:
+        """Log what the model said, and what becomes of its calls."""
+        turn, generation = self.turn, self._generation
+        parsed, calls = generation.parsed, generation.calls
+        said = StepFinished(
+            turn.step + 1,
+            tuple(generation.token_ids),
+            parsed.content,
+            calls,
+            parsed.end,
+            generation.usage,
+            time.perf_counter() - self._asked,
+        )
+        await self.close_generation()
+        usage = total(turn.usage, said.usage)
+        limit = before_calls(turn, self.terms, calls, usage) if calls else self._cut(generation)
+        if not calls or limit is not None:
+            await self.dispatch.give_up()
+            self._said, self._limit = said, limit
+            self.next = self._conclude
+            return
+        events = await self._first_plan(said.step, calls)
+        # Text beside a call was judged by nobody.
+        shown = without_text(said) if self.terms.output_shields and parsed.content else said
+        await self.commit([said, *events], shown=[shown, *events])
+        await self._start(events)
+        self.next = self._dispatch
+
+    async def _conclude(self) -> None:
+        """End the turn with the answer, unless something makes it go on."""
+        said, limit, hooks = self._said, self._limit, self.terms.hooks
+        step: list[Event] = [] if self.turn.step >= said.step else [said]  # a turn that was resumed has logged it
+        if limit is None and hooks.accept is not None and (again := await hooks.accept(said.content)):
+            shown = [without_text(said) if self.terms.output_shields else said for _ in step]
+            added = MessageAdded(said.step, again, "output")
+            await self.commit([*step, added], shown=[*shown, added])
+            self.next = self._append
+            return
+        usage = total(self.turn.usage, said.usage) if step else self.turn.usage
+        end = [*([limit] if limit else []), self.end(said.content, "limit" if limit else "answer", usage)]
+        seen: list[Event] = [*step]
+        if self.terms.output_shields and said.content:
+            if (verdicts := await self._judge_output(said, step)) is None:
+                return
+            step, seen = verdicts, [*step, *verdicts, TextDelta(said.step, said.content)]
+        # What the user said meanwhile is answered first.
+        since = None if limit else self.changes
+        if (limit or not self.tape.unread) and await self.commit([*step, *end], shown=[*seen, *end], since=since):
+            return
+        if step:
+            await self.commit(step, shown=seen)
+        self.next = self._append
+
+    async def _judge_output(self, said: StepFinished, step: Sequence[Event]) -> list[Event] | None:
+        """What the shields say of the answer; None when they forbid it, which ends the turn."""
+        if step:
+            await self.commit(step, shown=())
+            self.unshown = said
+        verdicts = await verdicts_of(self.terms.output_shields, self.tape.messages, "output")
+        self.unshown = None
+        if allowed(verdicts):
+            return [*verdicts]
+        end = self.end(self.terms.refusal, "refused")
+        await self.commit([*verdicts, end], shown=[*([without_text(said)] if step else []), *verdicts, end])
+        return None
+
+    async def _dispatch(self) -> None:
+        """Wait for news of the step's calls, until all have results or wait for somebody."""
+        turn, dispatch = self.turn, self.dispatch
+        self.out += dispatch.progress()
+        if self.replan:
+            await self._decide()
+        if dispatch.late and self.terms.hooks.after_calls is None:
+            await self.commit(self.results())
+        if self.out:
+            return
+        if dispatch.running:
+            await dispatch.news()
+        elif waiting := turn.names_waiting():
+            await self.commit([*self.results(), self.pause(waiting)], since=self.changes)
+        elif not self.replan:
+            self.next = self._append
+
+    async def _append(self) -> None:
+        """Give the model what it has not read yet: the results of its calls, what the user said, what hooks add."""
+        finished = await self._finished()
+        turn, terms = self.turn, self.terms
+        results = self._all_results(finished)
+        if results:
+            limit = after_calls(turn, terms, results)
+        else:
+            limit = before_step(terms, turn.step, turn.usage, "there is more to answer")
+        handoff = self._handoff_of(results) if limit is None else None
+        added = await self._ask_hooks(turn.step + 1) if limit is None and handoff is None else ()
+        while True:
+            since = self.changes
+            unread = [*(Message("tool", result.content) for result in results), *self.tape.unread, *added]
+            following: list[Event] = [limit, self.end("", "limit")] if limit is not None else []
+            other = None
+            try:
+                if handoff is not None:
+                    other, following = await self._hand_over(handoff, unread)
+                elif limit is None:
+                    following = [*(MessageAdded(turn.step, message, "hook") for message in added)]
+                    following.append(await self.rendering.prompt(turn.step + 1, unread))
+            except ContextTooLong as error:
+                text = f"{error.prompt_tokens} tokens of {error.context_length} with what the model is to read"
+                following = [LimitReached("context", text), self.end("", "limit")]
+            if await self.commit([*finished, *following], since=since):
+                break
+        if other is not None and not self.over:
+            self.rendering.adopt(other)
+        self.next = self._ask
+
+    async def _ask_hooks(self, step: int) -> Sequence[Message]:
+        """What the agent's hooks want of the step that follows."""
+        hooks = self.terms.hooks
+        if hooks.terms is not None:
+            self.rendering.adopt(await hooks.terms(step, self.terms))
+        return await self.terms.hooks.before_step(step) if self.terms.hooks.before_step is not None else ()
+
+    def _cut(self, generation: Generation) -> LimitReached | None:
+        """The limit that cut the message off, if one did."""
+        if not generation.cut:
+            return None
+        length = len(generation.token_ids)
+        full = len(self.tape.ids) + length >= self.engine.context_length
+        return LimitReached("context" if full else "tokens", f"the message was cut after {length} tokens")
+
+    async def _first_plan(self, step: int, calls: Sequence[ToolCall]) -> list[Event]:
+        """What becomes of calls that the model has just written."""
+        wanted: Sequence[ToolCall | ToolResult] = calls
+        hook = self.terms.hooks.before_calls
+        if hook is not None:
+            wanted = await hook(step, calls)
+            if len(wanted) != len(calls):
+                raise InvalidHook(f"before_calls gave {len(wanted)} in the place of {len(calls)} calls: give as many")
+        answered = {at: result for at, result in enumerate(wanted) if isinstance(result, ToolResult)}
+        states = [CallState(one.call, result=one) if isinstance(one, ToolResult) else CallState(one) for one in wanted]
+        planned = {event.position: event for event in plan(step, states, self.terms, ())}
+        return [CallFinished(step, answered[at], at) if at in answered else planned[at] for at in range(len(wanted))]
+
+    async def _decide(self) -> None:
+        """Log what is decided about calls, and start those that may run."""
+        self.replan = False
+        turn, dispatch, decide = self.turn, self.dispatch, self.terms.decide
+        for position, state in enumerate(turn.states):
+            if decide is None or state.asked is None or not state.waits or state.consulted:
+                continue
+            state.consulted = True
+            decision = await decide(state.asked.asked, state.call)
+            if decision is not None and state.waits:
+                await self.commit(given(turn, {f"{turn.step}.{position}": decision}))
+        events = plan(turn.step, turn.states, self.terms, dispatch.positions)
+        if events:
+            await self.commit(events)
+            await self._start(events)
+            # A call that is asked about only now may be one for the agent to decide about.
+            self.replan = decide is not None
+
+    async def _start(self, events: Sequence[Event]) -> None:
+        """Run the calls that are about to run, and give up those that were begun and are not."""
+        dispatch = self.dispatch
+        starts = {event.position: event.call for event in events if isinstance(event, CallStarted)}
+        if dispatch.positions:
+            await dispatch.give_up(lambda position, call: position in starts and starts[position] != call)
+        for position, call in starts.items():
+            if position not in dispatch.positions:
+                approved = self.turn.states[position].approved
+                dispatch.start(self.terms, position, call, approved=approved)
+
+    def _start_early(self, position: int, call: ToolCall) -> None:
+        """Run a call of a pure tool while the model still writes."""
+        turn, terms = self.turn, self.terms
+        tool = terms.registry.get(call.name)
+        if tool is None or not tool.pure or tool.sensitive or call.name in terms.asks:
+            return
+        limits, hooks = terms.limits, terms.hooks
+        if hooks.before_calls is None and turn.step + 1 < limits.steps and turn.calls + position < limits.calls:
+            self.dispatch.start(terms, position, call)
+
+    async def _finished(self) -> list[CallFinished]:
+        """Results that are not logged yet, as the model is to read them."""
+        finished, hook = self.results(), self.terms.hooks.after_calls
+        if hook is None or not self.turn.states:
+            return finished
+        results = self._all_results(finished)
+        wanted = await hook(self.turn.step, results)
+        if len(wanted) != len(results):
+            raise InvalidHook(f"after_calls gave {len(wanted)} in the place of {len(results)} results: give as many")
+        return [CallFinished(event.step, wanted[event.position], event.position) for event in finished]
+
+    def _all_results(self, finished: Sequence[CallFinished]) -> list[ToolResult]:
+        """Results of the step in call order, with those that are not logged yet."""
+        new = {event.position: event.result for event in finished}
+        found = [new.get(at, state.result) for at, state in enumerate(self.turn.states)]
+        return [result for result in found if result is not None]
+
+    def _handoff_of(self, results: Sequence[ToolResult]) -> Handoff | None:
+        """The agent that the model has called for, if it has."""
+        handoffs = self.terms.handoffs
+        if not handoffs:
+            return None
+        return next((handoffs[one.call.name] for one in results if one.call.name in handoffs and not one.error), None)
+
+    async def _hand_over(self, handoff: Handoff, unread: Sequence[Message]) -> tuple[Terms, list[Event]]:
+        """Another agent's terms, and what is logged when it takes the conversation over."""
+        terms = await handoff.terms()
+        other = Rendering(self.engine, self.dialect, self.tape, terms)
+        messages: Sequence[Message] = [*self.tape.messages, *unread]
+        if handoff.carry is not None:
+            messages = await handoff.carry([one for at, one in enumerate(messages) if at or one.role != "system"])
+        policy = "all" if handoff.carry is None else getattr(handoff.carry, "__name__", "carried")
+        rewritten = await other.rewritten("handoff", policy, other.handed_over(messages))
+        return terms, [HandedOff(self.turn.step, handoff.agent), rewritten]
