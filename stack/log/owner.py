@@ -10,14 +10,17 @@ _STATE, _START = 0, 19  # fields 3 and 22 of proc(5)'s /proc/PID/stat, counted f
 _DEAD = ("Z", "X")
 
 
-@cache
 def this_process() -> str:
     """Name of this process: `host:pid:start:machine`, where `machine` is one boot and one space of process ids.
 
     The start is in clock ticks since boot, so that a process id which was given out again is another process. Where
     there is no `/proc`, start and machine are empty.
     """
-    pid = os.getpid()
+    return _named(os.getpid())  # a fork is another process, and would inherit what is cached without it
+
+
+@cache
+def _named(pid: int) -> str:
     return f"{socket.gethostname()}:{pid}:{_started(pid) or ''}:{_machine()}"
 
 
