@@ -221,10 +221,11 @@ def _down(arrow: Arrow, start: Placed, end: Placed, bends: list[Point]) -> Line:
 
 
 def _around(arrow: Arrow, start: Placed, end: Placed, right: float) -> tuple[Line, float]:
-    """An edge that leads back, on the right of everything."""
-    x = right + _GAP
-    top, bottom = end.y + end.height / 2, start.y + start.height / 2
-    points = ((start.x + start.width, bottom), (x, bottom), (x, top), (end.x + end.width, top))
+    """An edge that leads back, on the right of everything, and to there between the layers."""
+    x, leaves, reaches = right + _GAP, start.x + start.width - _PADDING, end.x + end.width - _PADDING
+    bottom, top = start.y + start.height, end.y
+    below, above = bottom + _LAYER_GAP / 3, top - _LAYER_GAP / 3
+    points = ((leaves, bottom), (leaves, below), (x, below), (x, above), (reaches, above), (reaches, top))
     label_x = x + 6 + len(arrow.label) * LETTER / 2
     return Line(arrow, points, (label_x, (top + bottom) / 2)), label_x + len(arrow.label) * LETTER / 2
 

@@ -26,6 +26,8 @@ Out = TypeVar("Out")
 Watch = Callable[[Event], None]
 """Called with each event of a run as soon as it is on disk."""
 
+_UNFINISHED = ("running", "waiting")
+
 Unit = Step[Any] | Loop
 """What is run as one: a step, or a loop with all its rounds."""
 
@@ -119,13 +121,18 @@ class Running:
 
     def check_decisions(self) -> None:
         """Make sure that each decision is for a node that is unfinished, or for a call in it."""
-        unfinished = [label(*name) for name, at in self.state.nodes.items() if at.standing in ("running", "waiting")]
+        unfinished = {label(*at): at[0] for at, found in self.state.nodes.items() if found.standing in _UNFINISHED}
         for id_, decision in self.decisions.items():
-            if id_.partition("/")[0] not in unfinished:
+            node = unfinished.get(id_.partition("/")[0])
+            if node is None:
                 waits = ", ".join(self.state.waiting or unfinished) or "nothing"
                 raise InvalidDecision(f"run {self.run!r} does not wait for {id_!r}: it waits for {waits}")
-            if "/" not in id_ and decision.choice == "edit":
+            if "/" in id_:
+                continue
+            if decision.choice == "edit":
                 raise InvalidDecision(f"{id_!r} is a step, which has no arguments to edit: run, answer or deny it")
+            if decision.choice == "answer":
+                _answer(id_, self.graph.steps[node].gives, decision.text)
 
     async def go(self) -> Run[Any]:
         """Run what is left, and record how it ends."""
@@ -267,7 +274,7 @@ class Running:
         past = self.state.nodes.get((step.name, key))
         if past is not None and past.standing == "finished":
             return load(step.gives, past.output)
-        if past is not None and past.standing in ("running", "waiting"):
+        if past is not None and past.standing in _UNFINISHED:
             return await self._interrupted(step, key, arguments, past, of)
         attempt = past.attempt + 1 if past else 1
         return await self._attempts(step, key, arguments, attempt, past.failures if past else 0, of, resumed=False)
@@ -279,9 +286,9 @@ class Running:
         id_ = label(step.name, key)
         decision = self.decisions.get(id_)
         if decision is not None and decision.choice == "answer":
-            output = load(step.gives, _answer(id_, decision.text))
-            await self.write(NodeFinished(step.name, key, dump(step.gives, output), 0.0))
-            return output
+            output = _answer(id_, step.gives, decision.text)
+            await self.write(NodeFinished(step.name, key, output, 0.0))
+            return load(step.gives, output)
         if decision is not None and decision.choice == "deny":
             reason = f": {decision.text}" if decision.text else ""
             error = Denied(f"{id_} is not to be run again{reason}")
@@ -360,8 +367,11 @@ class Running:
             return await given if isawaitable(given) else given
 
 
-def _answer(id_: str, text: str) -> JSON:
+def _answer(id_: str, of: Any, text: str) -> JSON:
+    """The output that somebody gave for a step, as it is stored."""
     try:
-        return cast("JSON", json.loads(text))
-    except ValueError as error:
-        raise InvalidDecision(f"the answer for {id_!r} must be its output as JSON, not {text!r:.80}") from error
+        return dump(of, load(of, json.loads(text)))
+    except (ValueError, UnstorableValue) as error:
+        raise InvalidDecision(
+            f"the answer for {id_!r} must be its output as JSON, not {text!r:.80}: {error}"
+        ) from error
