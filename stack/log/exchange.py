@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from typing import Any
 
 from arriero.stack.event_json import SCHEMA_VERSION, UnreadableEvent, from_json, to_json
@@ -53,14 +53,14 @@ async def export_session(log: EventLog, session: str) -> AsyncIterator[str]:
 
 
 async def import_sessions(
-    log: DatabaseLog, lines: AsyncIterable[str] | Iterable[str], rename: Mapping[str, str] | None = None
+    log: DatabaseLog, lines: AsyncIterable[str] | Iterable[str], rename: Callable[[str], str] | None = None
 ) -> list[str]:
     """Read sessions that were exported, one after the other. Each is written whole or not at all.
 
     Args:
         log: Where they go.
         lines: Lines of one export or of several; a file that is open for reading, for instance.
-        rename: Other names for sessions, by the names they have in the export.
+        rename: Gives the name that a session is to have here, from the one that it has in the export.
 
     Returns:
         Names of the sessions that were written.
@@ -72,7 +72,7 @@ async def import_sessions(
         LogError: The log could not be written.
     """
     written: list[str] = []
-    reading = _Reading(rename or {})
+    reading = _Reading(rename or str)
     number = 0
     try:
         async for line in _each(lines):
@@ -82,7 +82,7 @@ async def import_sessions(
             if reading.complete:
                 await log.restore(reading.records, redacted=reading.redacted)
                 written.append(reading.session)
-                reading = _Reading(rename or {})
+                reading = _Reading(rename or str)
         if reading.begun:
             raise InvalidExport(f"{len(reading.records)} of {reading.expected} events of {reading.session!r} are there")
     except LogConflict as error:
@@ -98,7 +98,7 @@ async def import_sessions(
 class _Reading:
     """A session of which some lines have been read."""
 
-    def __init__(self, rename: Mapping[str, str]) -> None:
+    def __init__(self, rename: Callable[[str], str]) -> None:
         self.rename = rename
         self.begun = False
         self.session = ""
@@ -126,7 +126,7 @@ class _Reading:
         self.redacted = _field(raw, "redacted", bool)
         if self.expected < 1:
             raise InvalidExport("a session has at least one event")
-        self.session = self.rename.get(session, session)
+        self.session = self.rename(session)
         self.begun = True
 
     def _record(self, raw: dict[str, Any]) -> Record:

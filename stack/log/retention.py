@@ -1,7 +1,7 @@
 """How long sessions are kept, and with what in them."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import groupby
@@ -37,7 +37,7 @@ class Retention:
 
     delete_after: float | None = None
     redact_after: float | None = None
-    keep: tuple[str, ...] = ()
+    keep: Collection[str] = ()
 
     def __post_init__(self) -> None:
         for name in ("delete_after", "redact_after"):
@@ -113,7 +113,7 @@ def _due(
 ) -> Literal["delete", "redact", "busy"] | None:
     if any(turn.state in ("running", "waiting") for turn in turns):
         return None
-    if any(fnmatchcase(session, pattern) for pattern in retention.keep):
+    if session in retention.keep or any(fnmatchcase(session, pattern) for pattern in retention.keep):
         return None
     age = now - max(turn.updated for turn in turns)
     if retention.delete_after is not None and age > retention.delete_after:
