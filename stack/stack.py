@@ -17,7 +17,7 @@ from arriero.prompts.messages import Message
 from arriero.stack.decisions import Decision
 from arriero.stack.engine import Engine
 from arriero.stack.events import Event, TurnFinished
-from arriero.stack.log import EventLog, SQLiteLog
+from arriero.stack.log import EventLog, open_log
 from arriero.stack.sessions import Sessions
 from arriero.stack.shields import LlamaGuard, Shield, UnknownShield
 from arriero.stack.terms import Terms
@@ -85,7 +85,7 @@ class Stack:
             api_key: Key that the server was started with.
             tokenizer: Folder of the model's tokenizer; None looks where the server says its model is.
             dialect: How the model writes; None finds it by the model.
-            log: File of the event log, or a log; None keeps events in memory.
+            log: File of the event log, or address of a PostgreSQL database, or a log; None keeps events in memory.
             guard: Engine that serves Llama Guard; None asks the same model.
             tracing: Hears of every turn, for OpenTelemetry; None for nobody.
 
@@ -123,7 +123,7 @@ class Stack:
         Args:
             folder: Model folder in Hugging Face format; None for the bundled `arriero-demo`.
             dialect: How the model writes; None finds it by the folder.
-            log: File of the event log, or a log; None keeps events in memory.
+            log: File of the event log, or address of a PostgreSQL database, or a log; None keeps events in memory.
             guard: Engine that serves Llama Guard; None asks the same model.
             tracing: Hears of every turn, for OpenTelemetry; None for nobody.
 
@@ -161,7 +161,7 @@ class Stack:
             engine, sources = await open_engine()
             opened.push_async_callback(engine.aclose)
             spoken = known or _detect(sources)
-            kept = SQLiteLog(log or ":memory:") if log is None or isinstance(log, str | Path) else log
+            kept = open_log(log or ":memory:") if log is None or isinstance(log, str | Path) else log
             stack = cls(engine, spoken, log=kept, guard=guard, tracing=tracing)
             opened.pop_all()
         return stack
