@@ -13,6 +13,7 @@ from arriero.agents.workflow.errors import (
     WorkflowChanged,
 )
 from arriero.agents.workflow.graph import Condition, Either, Retry, Step, either
+from arriero.agents.workflow.progress import WorkflowProgress
 from arriero.agents.workflow.running import Run
 from arriero.agents.workflow.state import NodeState, Pending, RunState, read_run
 from arriero.agents.workflow.workflow import Workflow
@@ -37,6 +38,7 @@ __all__ = [
     "UnstorableValue",
     "Workflow",
     "WorkflowChanged",
+    "WorkflowProgress",
     "either",
     "read_run",
 ]
