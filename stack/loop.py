@@ -167,10 +167,13 @@ class TurnLoop(Running):
             self.next = self._conclude
             return
         events = await self._first_plan(said.step, calls)
+        if self.dispatch.positions:  # begun early; the message, or a hook, may have turned out otherwise
+            starts = {event.position: event.call for event in events if isinstance(event, CallStarted)}
+            await self.dispatch.give_up(lambda position, call: starts.get(position) != call)
         # Text beside a call was judged by nobody.
         shown = without_text(said) if self.terms.output_shields and parsed.content else said
         await self.commit([said, *events], shown=[shown, *events])
-        await self._start(events)
+        self._start(events)
         self.next = self._dispatch
 
     async def _conclude(self) -> None:
@@ -215,6 +218,11 @@ class TurnLoop(Running):
         """Wait for news of the step's calls, until all have results or wait for somebody."""
         turn, dispatch = self.turn, self.dispatch
         self.out += dispatch.progress()
+        if asked := dispatch.asked():
+            await self.commit(asked)
+            for event in asked:
+                dispatch.drop(event.position)
+            self.replan = True
         if self.replan:
             await self._decide()
         if dispatch.late and self.terms.hooks.after_calls is None:
@@ -223,6 +231,8 @@ class TurnLoop(Running):
             return
         if dispatch.running:
             await dispatch.news()
+        elif dispatch.asked():
+            return
         elif waiting := turn.names_waiting():
             await self.commit([*self.results(), self.pause(waiting)], since=self.changes)
         elif not self.replan:
@@ -301,20 +311,16 @@ class TurnLoop(Running):
         events = plan(turn.step, turn.states, self.terms, dispatch.positions)
         if events:
             await self.commit(events)
-            await self._start(events)
+            self._start(events)
             # A call that is asked about only now may be one for the agent to decide about.
             self.replan = decide is not None
 
-    async def _start(self, events: Sequence[Event]) -> None:
-        """Run the calls that are about to run, and give up those that were begun and are not."""
-        dispatch = self.dispatch
-        starts = {event.position: event.call for event in events if isinstance(event, CallStarted)}
-        if dispatch.positions:
-            await dispatch.give_up(lambda position, call: position in starts and starts[position] != call)
-        for position, call in starts.items():
-            if position not in dispatch.positions:
-                approved = self.turn.states[position].approved
-                dispatch.start(self.terms, position, call, approved=approved)
+    def _start(self, events: Sequence[Event]) -> None:
+        """Run the calls that are about to run."""
+        for event in events:
+            if isinstance(event, CallStarted) and event.position not in self.dispatch.positions:
+                approved = self.turn.states[event.position].approved
+                self.dispatch.start(self.terms, event.position, event.call, approved=approved)
 
     def _start_early(self, position: int, call: ToolCall) -> None:
         """Run a call of a pure tool while the model still writes."""
