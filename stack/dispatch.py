@@ -11,9 +11,10 @@ from functools import partial
 import anyio
 
 from arriero.prompts.messages import ToolCall
-from arriero.stack.events import CallProgressed
+from arriero.stack.events import CallProgressed, DecisionAsked
 from arriero.stack.terms import Terms
 from arriero.tools import Progress, ToolContext, ToolResult
+from arriero.tools.calling import PausedResult
 
 _WAITING_PROGRESS = 100
 _EARLY = 0.1
@@ -100,6 +101,14 @@ class Dispatch:
         told = [*self._heard]
         self._heard.clear()
         return told
+
+    def asked(self) -> list[DecisionAsked]:
+        """What is to be decided inside of calls that cannot go on before, and is not logged."""
+        return [
+            DecisionAsked(self.step, position, result.call, result.asked, str(result.error), result.nested)
+            for position, result in sorted(self.ended.items())
+            if isinstance(result, PausedResult)
+        ]
 
     def drop(self, position: int) -> None:
         """A result is logged."""

@@ -35,6 +35,7 @@ from arriero.stack.tape import Tape
 from arriero.stack.terms import Terms
 from arriero.stack.waiting import given
 from arriero.tools import ToolContext
+from arriero.tools.calling import PausedResult
 
 _log = logging.getLogger(__name__)
 
@@ -209,8 +210,12 @@ class Running:
 
     def results(self) -> list[CallFinished]:
         """What calls have given and is not logged yet, in call order."""
-        ended = self.dispatch.ended
-        return [CallFinished(self.dispatch.step, ended[position], position) for position in sorted(ended)]
+        ended = sorted(self.dispatch.ended.items())
+        return [
+            CallFinished(self.dispatch.step, result, position)
+            for position, result in ended
+            if not isinstance(result, PausedResult)
+        ]
 
     async def close_generation(self) -> None:
         """End the engine's request."""

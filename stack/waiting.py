@@ -56,7 +56,7 @@ def _next(step: int, position: int, state: CallState, terms: Terms) -> Plan:
 
 def _decided(step: int, position: int, state: CallState, decision: Decision) -> Plan:
     call = state.call
-    if decision.choice == "run":
+    if decision.choice == "run" or (state.asked is not None and state.asked.nested):
         return CallStarted(step, call, position)
     if decision.choice == "edit":
         return CallStarted(step, replace(call, arguments=dict(decision.arguments or {})), position)

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from secrets import token_hex
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import anyio
 import anyio.lowlevel
@@ -76,10 +76,12 @@ class PausedResult(ToolResult):
     """A call that has no result yet, for somebody must decide first. It is never logged.
 
     Args:
-        pause: What is to be decided.
+        asked: What is to be decided; `error` is the question.
+        nested: Where a turn inside of the tool asks; see `ToolPaused`.
     """
 
-    pause: ToolPaused | None = None
+    asked: Literal["approval", "interrupted", "answer"] = "approval"
+    nested: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +175,10 @@ class Calling:
         try:
             result = await self._result(await self._output())
         except ToolPaused as pause:
-            told = f"{self._name} waits for a decision: {pause}"
-            return PausedResult(self._call, f"error: {told}", told, self._duration(), pause=pause)
+            told = f"error: {self._name} waits for a decision: {pause}"
+            return PausedResult(
+                self._call, told, pause.question, self._duration(), asked=pause.asked, nested=pause.nested
+            )
         except ToolError as error:
             outcome = next(outcome for kind, outcome in _OUTCOMES if isinstance(error, kind))
             return self._failed(outcome, str(error), error.__cause__ or error)

@@ -1,5 +1,7 @@
 """What goes wrong with tools."""
 
+from typing import Literal
+
 from arriero.prompts.errors import ArrieroError
 
 
@@ -54,8 +56,10 @@ class ToolPaused(ToolError):
         arriero.tools.errors.ToolPaused: May it be sent?
     """
 
-    def __init__(self, question: str, *, asked: str = "approval", nested: str) -> None:
+    def __init__(
+        self, question: str, *, asked: Literal["approval", "interrupted", "answer"] = "approval", nested: str
+    ) -> None:
         self.question = question
-        self.asked = asked
+        self.asked: Literal["approval", "interrupted", "answer"] = asked
         self.nested = nested
         super().__init__(question)
