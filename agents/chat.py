@@ -1,18 +1,27 @@
 """A conversation through standard input and output."""
 
-import importlib
+import getpass
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from uuid import uuid4
 
+import anyio
+
 from arriero.agents.agent import Agent
+from arriero.agents.ask import ask_user
+from arriero.agents.asking import ask, waiting_calls
 from arriero.agents.background import Background
-from arriero.agents.show import Presenter, show_turn
+from arriero.agents.chat_commands import COMMANDS, Talk
+from arriero.agents.keyboard import Keyboard
+from arriero.agents.show import Presenter, show_events
 from arriero.prompts.errors import ArrieroError, InvalidMessage
+from arriero.prompts.visible import visible
+from arriero.stack.decisions import Decision
+from arriero.stack.events import Event, TurnFinished
+from arriero.stack.sessions import NoTurnRunning
 from arriero.stack.stack import Opening, Stack
 from arriero.tools import Tool, code_interpreter, knowledge_search, web_search
 
@@ -21,15 +30,16 @@ _PROMPT = "> "
 
 def converse(
     opening: Opening,
-    make_agent: Callable[[Stack], Agent],
+    make_agent: Callable[[Stack], Agent[Any, Any]],
     presenter: Presenter,
     *,
     session: str | None = None,
     complain: Callable[[ArrieroError], None],
 ) -> bool:
-    """Answer each line of standard input until it ends.
+    """Answer each line of standard input until it ends. Lines that begin with a slash are commands.
 
-    On a terminal Ctrl-C stops an answer, and ends the conversation at the prompt.
+    On a terminal Ctrl-C stops an answer, and ends the conversation at the prompt. What is typed while an answer runs
+    is said to the model at its next step.
 
     Args:
         opening: The stack to open.
@@ -44,27 +54,176 @@ def converse(
     Raises:
         ArrieroError: The stack cannot be opened, or the agent cannot be made.
     """
-    session = session or uuid4().hex
-    well = True
     with Background() as loop:
         stack = loop.enter(opening)
         agent = make_agent(stack)
-        if sys.stdin.isatty():
-            sys.stderr.write(f"{stack.engine.model} with {', '.join(agent.tools) or 'no tools'}; Ctrl-D ends.\n")
+        chat = _Chat(loop, stack, agent, presenter, session, complain)
+        if chat.keyboard.is_terminal:
+            offered = ", ".join(agent.tools) or "no tools"
+            _say(f"{stack.engine.model} with {offered}; /help lists commands, Ctrl-D ends.")
         try:
-            for line in _lines():
-                try:
-                    loop.run(partial(show_turn, agent, line, presenter, session=session))
-                except KeyboardInterrupt:
-                    presenter.note("stopped", "by Ctrl-C")
-                except ArrieroError as error:
-                    complain(error)
-                    well = False
-        except KeyboardInterrupt:
-            presenter.note("", None)
+            chat.run()
         finally:
             loop.run(agent.aclose)
-    return well
+    return chat.well
+
+
+def go_on(
+    opening: Opening,
+    make_agent: Callable[[Stack], Agent[Any, Any]],
+    presenter: Presenter,
+    *,
+    session: str,
+    decisions: Mapping[str, Decision],
+    complain: Callable[[ArrieroError], None],
+) -> bool:
+    """Go on with a session's turn, and ask on a terminal for the decisions that it waits for.
+
+    Args:
+        opening: The stack to open, with the session's log.
+        make_agent: Makes the agent that has the session.
+        presenter: Shows the turn.
+        session: The session.
+        decisions: What was decided about calls that wait, by their names.
+        complain: Tells of a failure.
+
+    Returns:
+        Whether the turn ended with an answer or a refusal.
+
+    Raises:
+        ArrieroError: The stack cannot be opened, or the agent cannot be made.
+    """
+    with Background() as loop:
+        stack = loop.enter(opening)
+        agent = make_agent(stack)
+        chat = _Chat(loop, stack, agent, presenter, session, complain)
+        try:
+            chat.resume(decisions)
+        except KeyboardInterrupt:
+            presenter.note("stopped", "by Ctrl-C")
+            return False
+        finally:
+            loop.run(agent.aclose)
+    return chat.well and isinstance(chat.last, TurnFinished) and chat.last.reason in ("answer", "refused")
+
+
+class _Chat(Talk):
+    """One conversation: what is typed, and the turns that come of it."""
+
+    def __init__(
+        self,
+        loop: Background,
+        stack: Stack,
+        agent: Agent[Any, Any],
+        presenter: Presenter,
+        session: str | None,
+        complain: Callable[[ArrieroError], None],
+    ) -> None:
+        super().__init__(stack, agent, presenter, session or uuid4().hex)
+        self.loop = loop
+        self.keyboard = Keyboard()
+        self.complain = complain
+        self.well = True
+        self.last: Event | None = None
+
+    def run(self) -> None:
+        """Answer line after line."""
+        try:
+            if self.loop.run(partial(waiting_calls, self.stack.log, self.session)):
+                self._try(self._settle)
+            while True:
+                line = self.keyboard.read(_PROMPT).strip()
+                if line:
+                    self._try(partial(self._command if line.startswith("/") else self._turn, line))
+        except EOFError:
+            return
+        except KeyboardInterrupt:
+            self.presenter.note("", None)
+
+    def resume(self, decisions: Mapping[str, Decision]) -> None:
+        """Go on with the session's turn."""
+        if decisions or not self.loop.run(partial(waiting_calls, self.stack.log, self.session)):
+            self._try(lambda: self._show(self.agent.resume_stream(self.session, decisions=decisions)))
+        if self.well:
+            self._try(self._settle)
+
+    def _try(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except ArrieroError as error:
+            self.complain(error)
+            self.well = False
+
+    def _turn(self, line: str) -> None:
+        try:
+            self._show(self.agent.stream(line, session=self.session))
+        except KeyboardInterrupt:
+            self.presenter.note("stopped", "by Ctrl-C")
+            return
+        self._settle()
+
+    def _settle(self) -> None:
+        """Ask about the calls that wait, and go on with the turn, until it is over or is left for later."""
+        while waiting := self.loop.run(partial(waiting_calls, self.stack.log, self.session)):
+            try:
+                decisions = ask(waiting, self.keyboard.read, self._tell, by=_user())
+            except (EOFError, KeyboardInterrupt):
+                self.presenter.note("paused", f"session {self.session} waits; `arriero runs resume` goes on with it")
+                return
+            try:
+                self._show(self.agent.resume_stream(self.session, decisions=decisions))
+            except KeyboardInterrupt:
+                self.presenter.note("stopped", "by Ctrl-C")
+                return
+
+    def _command(self, line: str) -> None:
+        if line.startswith("//"):
+            self._turn(line[1:])
+            return
+        name, _, rest = line[1:].partition(" ")
+        command = COMMANDS.get(name)
+        if command is None:
+            raise InvalidMessage(f"no command /{name}: /help lists them; // begins a message with a slash")
+        self.loop.run(partial(command.run, self, rest.strip()))
+
+    def _tell(self, text: str) -> None:
+        self.presenter.note("asks", text, "waits")
+
+    def _show(self, events: AsyncGenerator[Event, None]) -> None:
+        seen = self.loop.run(partial(self._watch, events))
+        self.last = seen[-1] if seen else None
+
+    async def _watch(self, events: AsyncGenerator[Event, None]) -> Sequence[Event]:
+        if not self.keyboard.is_terminal:
+            return await show_events(events, self.presenter)
+        seen: Sequence[Event] = ()
+        failure: Exception | None = None
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._listen)
+            try:
+                seen = await show_events(events, self.presenter)
+            except Exception as error:  # kept out of the group, which would wrap it
+                failure = error
+            group.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        return seen
+
+    async def _listen(self) -> None:
+        """Say to the running turn what is typed meanwhile."""
+        while True:
+            try:
+                line = await self.keyboard.next_line()
+            except (EOFError, OSError):
+                return
+            if not line.strip():
+                continue
+            try:
+                if line.startswith("/"):
+                    raise NoTurnRunning("a command is not for the turn")
+                await self.agent.say(self.session, line)
+            except ArrieroError:
+                self.keyboard.put_back(line)
 
 
 def offered(
@@ -99,6 +258,7 @@ def offered(
         ),
         "code_interpreter": code_interpreter,
         "knowledge_search": lambda: knowledge_search(documents),
+        "ask_user": ask_user,
     }
     wanted = [*(names or ("web_search", *(["code_interpreter"] if bundled else [])))]
     wanted += ["knowledge_search"] if documents else []
@@ -113,24 +273,12 @@ def offered(
     return tools
 
 
-def _lines() -> Iterator[str]:
-    """What the user says, line by line; empty lines are skipped."""
-    with suppress(ImportError):
-        importlib.import_module("readline")  # importing it gives `input` editing and a history
-    while True:
-        try:
-            line = input(_PROMPT) if sys.stdin.isatty() else _piped()
-        except EOFError:
-            return
-        if line.strip():
-            yield line
-
-
-def _piped() -> str:
+def _user() -> str:
     try:
-        line = sys.stdin.readline()
-    except UnicodeDecodeError as error:
-        raise InvalidMessage(f"standard input is not text: {error}") from error
-    if not line:
-        raise EOFError
-    return line
+        return getpass.getuser()
+    except (OSError, KeyError):  # a user without a name
+        return ""
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(visible(text) + "\n")

@@ -67,7 +67,10 @@ async def show_turn(
         ArrieroError: As from `Agent.run`.
     """
     session = session or uuid4().hex
-    return Turn.of(await show_events(agent.stream(text, session=session), presenter), session, agent.reader)
+    turn = Turn.of(await show_events(agent.stream(text, session=session), presenter), session, agent.reader)
+    if turn.waiting:
+        presenter.note("waits", f"with --log, `arriero runs resume {session}` goes on with it", "waits")
+    return turn
 
 
 async def show_events(events: AsyncGenerator[Event, None], presenter: Presenter) -> list[Event]:

@@ -39,6 +39,7 @@ from arriero.stack.events import (
 
 _RESULT_LINES = 8
 _LINE_CHARS = 160
+_OWNER_CHARS = 24
 
 Tone = Literal["", "call", "good", "bad", "waits", "quiet"]
 """What kind of news a line is, which decides its colour."""
@@ -239,14 +240,16 @@ def _turn_line(
             return Line("message", f"{source}: {cut(message_text(message))}")
         case DecisionAsked(step, position, _, asked):
             note = "" if asked == "answer" else asked
-            return Line("asks", f"{waiting_id(step, position)}: {question_text(event)}", "waits", note)
+            return Line("asks", f"{waiting_id(step, position)}: {question_text(event)}", "waits", note, inner=True)
         case DecisionGiven(step, position, decision):
             tone = "bad" if decision.choice == "deny" else "good"
-            return Line("decided", f"{waiting_id(step, position)}: {decision_text(decision)}", tone)
+            return Line("decided", f"{waiting_id(step, position)}: {decision_text(decision)}", tone, inner=True)
         case TurnPaused(waiting):
-            return Line("paused", f"it waits for {', '.join(waiting)}", "waits")
+            return Line("paused", f"it waits for {', '.join(waiting)}", "waits", inner=True)
         case TurnResumed(owner):
-            return Line("resumed", f"by {owner}" if owner else "where it had stopped", "quiet")
+            return Line(
+                "resumed", f"by {cut(owner, chars=_OWNER_CHARS)}" if owner else "by nobody who is named", "quiet"
+            )
         case TranscriptRewritten(reason, policy, _, token_ids, _, _, dropped):
             by = f" by {policy}" if policy else ""
             return Line("rewritten", f"{reason}{by}: {dropped} tokens given up, {len(token_ids)} stay", "waits")

@@ -110,13 +110,13 @@ def decide(
 
 async def _record(log: "EventLog", session: str, decisions: "Mapping[str, Decision]") -> None:
     from arriero.stack.sessions import Sessions
+    from arriero.stack.turn import check_open
     from arriero.stack.waiting import given
 
-    async with Sessions(log).open(session) as tape:
-        turn = tape.turn
-        events = given(turn, decisions)
-        if turn is not None:
-            await log.append(session, turn.id, tape.length, events)
+    sessions = Sessions(log)
+    async with sessions.open(session) as tape:
+        turn = check_open(tape)
+        await sessions.log_events(tape, turn.id, given(turn, decisions))
 
 
 def _decisions(texts: "list[str] | tuple[()]", by: str) -> "dict[str, Decision]":
