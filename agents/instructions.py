@@ -56,15 +56,13 @@ class Template:
         Raises:
             InvalidInstructions: Something that it names is not there, or must not be touched.
         """
-        import jinja2
-
         try:
             return _compiled(self.text).render(
                 deps=context.deps, session=context.session, agent=context.agent, turn=context.turn
             )
-        except jinja2.TemplateError as error:  # a sandbox's refusal, too
+        except Exception as error:  # a name that is not there, the sandbox's refusal, whatever its expressions raise
             raise InvalidInstructions(
-                f"the instructions' template cannot be rendered: {error.message}; it has deps, session, agent and turn"
+                f"the instructions' template cannot be rendered: {error}; it has deps, session, agent and turn"
             ) from error
 
 
