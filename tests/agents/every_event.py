@@ -48,7 +48,11 @@ def every_event(text: str = "text") -> list[tuple[str, float, Event]]:
     """Turn, time and event of everything; `text` stands wherever somebody else writes."""
     declared = {"type": "function", "function": {"name": "erase", "description": text}}
     return [
-        ("turn-1", 0.0, TurnStarted((Message("system", text), Message("user", text)), "llama", "llama3.1", (declared,))),
+        (
+            "turn-1",
+            0.0,
+            TurnStarted((Message("system", text), Message("user", text)), "llama", "llama3.1", (declared,)),
+        ),
         ("turn-1", 0.0, PromptAppended(1, (128000, 1, 2))),
         ("turn-1", 0.1, VerdictGiven("input", SAFE, 0.05, "llama-guard")),
         ("turn-1", 1.0, TextDelta(1, text)),
