@@ -214,7 +214,9 @@ class Agent(Generic[Deps, Output]):
 
         stack, session = self.open_stack, session or uuid4().hex
         start = partial(self._stream, stack, _said(text), deps, session)
-        return Steps(start, session, self.reader, cancel=stack.cancel, hold=partial(self.choice.on, stack=stack))
+        return Steps(
+            start, session, self.reader, cancel=stack.cancel, hold=partial(self.choice.on, stack=stack, begun=True)
+        )
 
     async def resume(
         self, session: str, *, decisions: Mapping[str, Decision] = MappingProxyType({}), deps: Deps | None = None

@@ -73,12 +73,13 @@ class Choice:
         """Whether there is anything to hold the model to."""
         return self._policy != "auto" or self._schema is not None
 
-    def on(self, terms: Terms, stack: Stack) -> Terms:
+    def on(self, terms: Terms, stack: Stack, *, begun: bool = False) -> Terms:
         """The terms, with what the model may write at each step.
 
         Args:
             terms: The terms.
             stack: What the turn runs on.
+            begun: Whether the turn's first step is over.
 
         Returns:
             The terms.
@@ -97,8 +98,9 @@ class Choice:
             raise UnusableOutput("the sampling has a grammar, and tool_choice or output makes another: leave one out")
         _, declarations, builtins = offered(terms, stack.dialect)
         prompt = Offered(stack.dialect, tuple(declarations), builtins)
-        first = self._grammar(prompt, self._policy)
-        later = first if self._policy in ("auto", "none") else self._grammar(prompt, "auto")
+        always = self._policy in ("auto", "none")
+        later = self._grammar(prompt, self._policy if always else "auto")
+        first = later if always or begun else self._grammar(prompt, self._policy)
 
         def constrain(step: int, sampling: Sampling) -> Sampling:
             grammar = first if step == 1 else later

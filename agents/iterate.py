@@ -13,7 +13,8 @@ from arriero.prompts.errors import ArrieroError
 from arriero.prompts.messages import Message, ToolCall
 from arriero.stack.engine import Sampling
 from arriero.stack.events import CallProgressed, Event, TextDelta
-from arriero.stack.terms import Hooks, Limits, Terms
+from arriero.stack.log import SessionBusy
+from arriero.stack.terms import Handoff, Hooks, Limits, Terms
 from arriero.tools import Registry, Tool, ToolGroup, ToolResult
 from arriero.tools.owned_task import started
 
@@ -186,11 +187,17 @@ class Steps(Generic[Output]):
         return Turn.of(self._events, self.session, self._reader)
 
     async def stop(self) -> None:
-        """End the turn here, without running the calls of the step. `turn.reason` is `cancelled`."""
-        await self._cancel(self.session)
-        self._go_on.set()
-        if self._task is not None:
-            await asyncio.wait({self._task})
+        """End the turn here. The step in hand is forgotten, and its calls are not run; `turn.reason` is `cancelled`."""
+        task = self._task
+        if task is None or task.done():
+            return
+        try:
+            runs = await self._cancel(self.session)
+        except SessionBusy:
+            runs = False
+        if not runs:  # it has not begun yet
+            task.cancel()
+        await asyncio.wait({task})
 
     async def __aenter__(self) -> Self:
         self._working = started(self._run())
@@ -200,7 +207,7 @@ class Steps(Generic[Output]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._task is not None and not self._task.done() and error is None:
+        if error is None:
             await self.stop()
         if self._working is not None:
             await self._working.__aexit__(kind, error, trace)
@@ -215,7 +222,7 @@ class Steps(Generic[Output]):
         self._step = await self._ready.get()
         if self._step is None:
             self._ready.put_nowait(None)
-            if self._task is not None:
+            if self._task is not None and not self._task.cancelled():
                 await self._task  # raises what the turn raised
             raise StopAsyncIteration
         return self._step
@@ -261,7 +268,14 @@ class Steps(Generic[Output]):
             return told or (Message("user", said) if said else None)
 
         mine = replace(hooks, terms=change, before_step=before_step, before_calls=before_calls, accept=accept)
-        return replace(terms, hooks=mine)
+        handoffs = {name: replace(to, terms=self._taken_over(to)) for name, to in terms.handoffs.items()}
+        return replace(terms, hooks=mine, handoffs=handoffs)
+
+    def _taken_over(self, to: Handoff) -> Callable[[], Awaitable[Terms]]:
+        async def terms() -> Terms:
+            return self._with_steps(await to.terms())
+
+        return terms
 
     async def _handed(
         self, number: int, calls: Sequence[ToolCall], text: str | None = None

@@ -66,7 +66,8 @@ class TurnLoop(Running):
     async def _begin(self) -> None:
         """The first prompt. Raises before anything is logged."""
         tape, messages = self.tape, self._messages
-        added = await self._ask_hooks(1)
+        await self._ask_terms(1)
+        added = await self._ask_messages(1)
         if not tape.ids and self.terms.instructions:
             messages = (Message("system", self.terms.instructions), *messages)
         prompt = await self.rendering.prompt(1, [*tape.unread, *messages, *added])
@@ -241,14 +242,13 @@ class TurnLoop(Running):
     async def _append(self) -> None:
         """Give the model what it has not read yet: the results of its calls, what the user said, what hooks add."""
         finished = await self._finished()
+        await self._ask_terms(self.turn.step + 1)  # limits that it changes hold at once
         turn, terms = self.turn, self.terms
         results = self._all_results(finished)
-        if results:
-            limit = after_calls(turn, terms, results)
-        else:
-            limit = before_step(terms, turn.step, turn.usage, "there is more to answer")
+        limit = after_calls(turn, terms, results) if results else None
+        limit = limit or before_step(terms, turn.step, turn.usage, "there is more to answer")
         handoff = self._handoff_of(results) if limit is None else None
-        added = await self._ask_hooks(turn.step + 1) if limit is None and handoff is None else ()
+        added = await self._ask_messages(turn.step + 1) if limit is None and handoff is None else ()
         while True:
             since = self.changes
             unread = [*(Message("tool", result.content) for result in results), *self.tape.unread, *added]
@@ -269,12 +269,16 @@ class TurnLoop(Running):
             self.rendering.adopt(other)
         self.next = self._ask
 
-    async def _ask_hooks(self, step: int) -> Sequence[Message]:
-        """What the agent's hooks want of the step that follows."""
-        hooks = self.terms.hooks
-        if hooks.terms is not None:
-            self.rendering.adopt(await hooks.terms(step, self.terms))
-        return await self.terms.hooks.before_step(step) if self.terms.hooks.before_step is not None else ()
+    async def _ask_messages(self, step: int) -> Sequence[Message]:
+        """What the model is to read first at the step that follows."""
+        hook = self.terms.hooks.before_step
+        return await hook(step) if hook is not None else ()
+
+    async def _ask_terms(self, step: int) -> None:
+        """What holds from a step on."""
+        hook = self.terms.hooks.terms
+        if hook is not None:
+            self.rendering.adopt(await hook(step, self.terms))
 
     def _cut(self, generation: Generation) -> LimitReached | None:
         """The limit that cut the message off, if one did."""
