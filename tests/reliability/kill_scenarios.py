@@ -24,6 +24,8 @@ from arriero.stack.terms import Limits, Terms
 from arriero.testing import Answer, Rule, ScriptedEngine, call, when
 from arriero.tools import Registry, ToolContext, tool
 
+TICK, TOOL_RAN = b".", b"!"
+"""What a turn tells while it runs: that it got further, that a tool has done something."""
 LONG = "hay and oats, " * 60
 
 
@@ -34,7 +36,7 @@ class Notes:
     path: str
     session: str
     round: int = 0
-    tick: Callable[[], None] = lambda: None
+    tick: Callable[[bytes], None] = lambda _: None
 
     def write(self, what: str, **more: Any) -> None:
         line = {"session": self.session, "round": self.round, "time": time.time(), "what": what, **more}
@@ -43,7 +45,7 @@ class Notes:
             os.write(out, json.dumps(line).encode() + b"\n")
         finally:
             os.close(out)
-        self.tick()
+        self.tick(TOOL_RAN if what == "run" else TICK)
 
     def read(self) -> list[dict[str, Any]]:
         """What was noted; nothing where notes are thrown away."""
@@ -57,14 +59,15 @@ def fingerprint(ids: Sequence[int]) -> str:
 
 @dataclass
 class NotedEngine(ScriptedEngine):
-    """A scripted engine that notes what it is asked, and ticks with each token."""
+    """A scripted engine that notes what it is asked, and ticks now and then while it answers."""
 
     notes: Notes = field(default_factory=lambda: Notes("/dev/null", ""))
 
     async def generate(self, prompt_ids: Sequence[int], sampling: Sampling) -> AsyncGenerator[Delta, None]:
         self.notes.write("ask", prompt=fingerprint(prompt_ids))
         async for delta in super().generate(prompt_ids, sampling):
-            self.notes.tick()
+            if delta.token_ids and delta.token_ids[0] % 8 == 0:
+                self.notes.tick(TICK)
             yield delta
 
 
@@ -85,22 +88,23 @@ def tools(notes: Notes) -> Registry:
     async def put(context: ToolContext, thing: str) -> str:
         """Put something down."""
         ran(context, "put", thing=thing)
-        await anyio.sleep(0.001)
+        await anyio.sleep(0.002)
         return f"put {thing}"
 
     @tool
     async def pay(context: ToolContext, amount: int) -> str:
         """Pay."""
-        await anyio.sleep(0.001)
+        notes.tick(TICK)
         ran(context, "pay", amount=amount)
-        await anyio.sleep(0.001)
+        await anyio.sleep(0.004)
+        notes.tick(TICK)
         return f"paid {amount}"
 
     @tool(sensitive=True)
     async def sell(context: ToolContext, thing: str) -> str:
         """Sell something."""
         ran(context, "sell", thing=thing)
-        await anyio.sleep(0.001)
+        await anyio.sleep(0.004)
         return f"sold {thing}"
 
     @tool(pure=True)

@@ -25,6 +25,7 @@ import_module("psycopg")  # children would each import it anew
 
 MOST_ROUNDS = 50
 DEADLINE = 60.0
+MANY = 1 << 20
 OUTCOMES = {10: "won", 11: "busy", 12: "nothing to resume"}
 
 
@@ -40,10 +41,10 @@ class WatchedLog:
     async def append(self, session: str, turn: str, seq: int, events: Sequence[Event]) -> None:
         self._count += 1
         self._die("before")
-        self._notes.tick()
+        self._notes.tick(kill_scenarios.TICK)
         await self._inner.append(session, turn, seq, events)
         self._die("after")
-        self._notes.tick()
+        self._notes.tick(kill_scenarios.TICK)
 
     def _die(self, when: str) -> None:
         if self._plan.get(when) == self._count:
@@ -52,7 +53,7 @@ class WatchedLog:
 
 def live(job: dict[str, Any], plan: dict[str, Any], number: int, progress: int) -> int:
     """A child's life: 0 when the turn is over."""
-    notes = kill_scenarios.Notes(job["notes"], job["session"], number, lambda: os.write(progress, b".") and None)
+    notes = kill_scenarios.Notes(job["notes"], job["session"], number, lambda tick: os.write(progress, tick) and None)
 
     async def main() -> None:
         log = WatchedLog(open_log(job["log"]), notes, plan)
@@ -76,14 +77,14 @@ def round_of(job: dict[str, Any], plan: dict[str, Any], number: int) -> int:
         os._exit(live(job, plan, number, writing))
     os.close(writing)
     end = time.monotonic() + plan.get("seconds", DEADLINE)
-    ticks = 0
+    ticks = runs = 0
     while True:
         ready, _, _ = select.select([reading], [], [], max(0.0, end - time.monotonic()))
-        heard = len(os.read(reading, 65536 if "ticks" not in plan else max(1, plan["ticks"] - ticks))) if ready else 0
-        ticks += heard
+        heard = os.read(reading, plan.get("ticks", MANY) - ticks) if ready else b""
+        ticks, runs = ticks + len(heard), runs + heard.count(kill_scenarios.TOOL_RAN)
         if ready and not heard:
             break
-        if not ready or ticks >= plan.get("ticks", float("inf")):
+        if not ready or ticks >= plan.get("ticks", MANY) or runs >= plan.get("runs", MANY):
             os.kill(pid, signal.SIGKILL)
             break
     os.close(reading)

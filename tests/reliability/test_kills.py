@@ -62,7 +62,7 @@ async def reference(name: str, tmp_path: Path) -> tuple[Tape, int]:
     """The scenario without a kill: its transcript, and how often it ticks."""
     ticks = 0
 
-    def tick() -> None:
+    def tick(_: bytes) -> None:
         nonlocal ticks
         ticks += 1
 
@@ -153,7 +153,13 @@ async def test_whenever_a_turn_is_killed_it_ends_as_if_it_had_not_been(
     chance = random.Random(f"{name} {place[:8]}")
 
     def plan() -> dict[str, Any]:
-        return {"ticks": chance.randint(1, ticks)} if chance.random() < 0.75 else {"seconds": chance.uniform(0.0, 0.15)}
+        return chance.choice(
+            [
+                {"ticks": chance.randint(1, ticks)},  # anywhere
+                {"runs": chance.randint(1, 4)},  # just after a tool did something
+                {"seconds": chance.uniform(0.0, 0.05)},
+            ]
+        )
 
     killed, number = 0, 0
     log = open_log(place)
@@ -197,7 +203,7 @@ async def test_what_a_kill_leaves_is_a_legal_prefix(place: str, tmp_path: Path, 
             nursery([job])
             records = await log.read(job["session"])
             assert problems(records) == []
-            assert [record.event for record in records][:1] == [] or isinstance(records[0].event, e.TurnStarted)
+            assert all(isinstance(record.event, e.TurnStarted) for record in records[:1])
     await log.aclose()
 
 
@@ -205,7 +211,6 @@ async def test_what_a_kill_leaves_is_a_legal_prefix(place: str, tmp_path: Path, 
 async def test_of_processes_that_resume_a_turn_at_once_exactly_one_wins(
     name: str, place: str, tmp_path: Path, nursery: Run
 ) -> None:
-    expected, ticks = await reference(name, tmp_path)
     log = open_log(place)
     chance = random.Random(name)
     for number in range(max(1, KILLS // 20)):
@@ -213,8 +218,7 @@ async def test_of_processes_that_resume_a_turn_at_once_exactly_one_wins(
         job |= {"session": f"{job['session']} race {number}", "together": 3}
         (done,) = nursery([job])
         assert done["killed"] == -9
-        assert sorted(done["outcomes"])[-1] == "won"
-        assert set(done["outcomes"][:]) <= {"won", "busy", "nothing to resume"}
+        assert set(done["outcomes"]) <= {"won", "busy", "nothing to resume"}
         records = await log.read(job["session"])
         assert problems(records) == []
         resumed = sum(isinstance(record.event, e.TurnResumed) for record in records)
