@@ -146,7 +146,7 @@ class _Reading:
 def _object(line: str) -> dict[str, Any]:
     try:
         raw = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidExport(f"it is no JSON: {error}") from error
     if not isinstance(raw, dict):
         raise InvalidExport("it is no JSON object")
