@@ -112,7 +112,8 @@ class OpenTurn:
     def start(self, event: CallStarted) -> None:
         """A call is about to run."""
         for state in self._at(event.position):
-            if state.decision is not None and state.asked is not None and state.asked.asked == "approval":
+            asked = state.asked
+            if state.decision is not None and asked is not None and asked.asked == "approval" and not asked.nested:
                 state.approved = True
             state.call, state.started, state.asked, state.decision = event.call, True, None, None
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from postgres_server import PostgresServer, postgres_server
+from transcript_law import transcripts_only_grow as transcripts_only_grow
 
 from arriero.models import DEMO
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted import call, engine_of, kinds, logged, of, run, scripted_stack
 
-from arriero.prompts.messages import Message
-from arriero.stack.decisions import Decision
+from arriero.prompts.messages import Message, ToolCall
+from arriero.stack.decisions import Asked, Decision
 from arriero.stack.events import (
     CallFinished,
     CallStarted,
@@ -233,11 +233,14 @@ async def test_a_fork_of_a_turn_that_waits_goes_on_by_itself() -> None:
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=4))
 def test_a_turn_that_is_killed_again_and_again_comes_to_the_same_end(cuts: list[int]) -> None:
+    async def again(asked: Asked, call: ToolCall) -> Decision:
+        return Decision.run()
+
     async def killed() -> None:
         events, _ = await whole_turn()
         for cut in cuts:
             prefix = events[: max(2, min(cut, len(events) - 1))]
-            terms = Terms(registry=Ran().registry(), decide=lambda *_: anyio.sleep(0, Decision.run()))
+            terms = Terms(registry=Ran().registry(), decide=again)
             stack = scripted_stack(*left(prefix), log=await log_of(prefix))
             await resumed(stack, terms)
             events = await logged(stack, "alice")
