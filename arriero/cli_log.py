@@ -9,7 +9,7 @@ import anyio
 import typer
 
 if TYPE_CHECKING:
-    from arriero.stack.log import EventLog, Record, TurnSummary
+    from arriero.stack.log import DatabaseLog, Record, TurnSummary
 
 T = TypeVar("T")
 
@@ -56,7 +56,7 @@ class Found:
         return max(turn.last for turn in self.turns)
 
 
-def in_log(log: str, work: "Callable[[EventLog], Awaitable[T]]", *, new: bool = False) -> T:
+def in_log(log: str, work: "Callable[[DatabaseLog], Awaitable[T]]", *, new: bool = False) -> T:
     """Do something with a log.
 
     Args:
@@ -86,7 +86,7 @@ def in_log(log: str, work: "Callable[[EventLog], Awaitable[T]]", *, new: bool = 
     return anyio.run(run)
 
 
-async def find(log: "EventLog", name: str) -> Found:
+async def find(log: "DatabaseLog", name: str) -> Found:
     """What a name on the command line means.
 
     Args:
@@ -120,7 +120,7 @@ async def find(log: "EventLog", name: str) -> Found:
     raise UnknownSession(f"nothing is called {name!r}: `arriero runs list` shows what there is")
 
 
-async def records_of(log: "EventLog", found: Found) -> "list[Record]":
+async def records_of(log: "DatabaseLog", found: Found) -> "list[Record]":
     """The events of what was found."""
     return await log.read(found.session, found.turn)
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from arriero.agents.turn import Waiting
     from arriero.stack.decisions import Decision
-    from arriero.stack.log import EventLog
+    from arriero.stack.log import DatabaseLog
 
 Program = Annotated[
     Path | None,
@@ -92,7 +92,7 @@ def decide(
 
     made = _decisions(decisions or (), by)
 
-    async def record(opened: "EventLog") -> "tuple[Waiting, ...]":
+    async def record(opened: "DatabaseLog") -> "tuple[Waiting, ...]":
         session = (await find(opened, name)).session
         if made:
             await _record(opened, session, made)
@@ -108,7 +108,7 @@ def decide(
         typer.echo("no call waits", err=True)
 
 
-async def _record(log: "EventLog", session: str, decisions: "Mapping[str, Decision]") -> None:
+async def _record(log: "DatabaseLog", session: str, decisions: "Mapping[str, Decision]") -> None:
     from arriero.stack.sessions import Sessions
     from arriero.stack.turn import check_open
     from arriero.stack.waiting import given

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from arriero.cli_log import Found
     from arriero.prompts.tokens import Tokenizer
-    from arriero.stack.log import EventLog, Pruned, Record, TurnSummary
+    from arriero.stack.log import DatabaseLog, Pruned, Record, TurnSummary
 
 runs = typer.Typer(
     no_args_is_help=True,
@@ -45,17 +45,6 @@ _STATE_STYLES = {"answer": "green", "finished": "green", "running": "cyan"}
 _STATE_STYLES |= dict.fromkeys(("waiting", "interrupted"), "yellow")
 
 
-runs.command(
-    epilog=example(
-        "arriero runs resume alice --program examples/custom_tool.py",
-        "arriero runs resume alice --decide 2.0=run --decide '2.1=deny:not that one'",
-    )
-)(cli_resume.resume)
-runs.command(
-    epilog=example("arriero runs decide alice 2.0=run", 'arriero runs decide alice \'2.0=edit:{"path": "b"}\' --by ana')
-)(cli_resume.decide)
-
-
 @runs.command("list", epilog=example("arriero runs list", "arriero runs list --state waiting --log runs.sqlite --json"))
 def list_runs(
     log: LogAt,
@@ -66,7 +55,7 @@ def list_runs(
 ) -> None:
     """List turns and runs of workflows, the latest first."""
 
-    async def read(opened: "EventLog") -> "list[TurnSummary]":
+    async def read(opened: "DatabaseLog") -> "list[TurnSummary]":
         return await opened.turns(session)
 
     found = [turn for turn in in_log(log, read) if state in (None, turn.state)]
@@ -100,7 +89,7 @@ def show(
     """Show a session or a turn: a tree with times, tokens, verdicts, calls, results and decisions."""
     from arriero.agents.tree import print_tree, tree
 
-    async def read(opened: "EventLog") -> "tuple[Found, list[Record]]":
+    async def read(opened: "DatabaseLog") -> "tuple[Found, list[Record]]":
         found = await find(opened, name)
         return found, await records_of(opened, found)
 
@@ -114,6 +103,17 @@ def show(
         print_tree(_console(), tree(records, found.states), full=full)
 
 
+runs.command(
+    epilog=example(
+        "arriero runs resume alice --program examples/custom_tool.py",
+        "arriero runs resume alice --decide 2.0=run --decide '2.1=deny:not that one'",
+    )
+)(cli_resume.resume)
+runs.command(
+    epilog=example("arriero runs decide alice 2.0=run", 'arriero runs decide alice \'2.0=edit:{"path": "b"}\' --by ana')
+)(cli_resume.decide)
+
+
 @runs.command(epilog=example("arriero runs fork alice", "arriero runs fork alice --at 7 --into alice-again"))
 def fork(
     name: Id,
@@ -124,7 +124,7 @@ def fork(
 ) -> None:
     """Begin a session as a copy of another one, up to one of its events."""
 
-    async def copy(opened: "EventLog") -> dict[str, Any]:
+    async def copy(opened: "DatabaseLog") -> dict[str, Any]:
         found = await find(opened, name)
         seq = found.last if at is None else at
         new = into or f"{found.session}-{uuid4().hex[:_ID_CHARS]}"
@@ -146,7 +146,7 @@ def prune(
     redact_after: Annotated[
         str | None, typer.Option(metavar="SPAN", help="Remove texts and ids from sessions after so long.")
     ] = None,
-    keep: Annotated[list[str] | None, typer.Option(help="Session to leave as it is; repeat for more.")] = None,
+    keep: Annotated[list[str] | None, typer.Option(help="Session to leave as it is, or a pattern; repeatable.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: Json = False,
@@ -187,7 +187,7 @@ def export(
     """Write sessions as JSON lines, which `runs import` reads."""
     from arriero.stack.log import export_session
 
-    async def write(opened: "EventLog", file: BinaryIO) -> None:
+    async def write(opened: "DatabaseLog", file: BinaryIO) -> None:
         sessions = dict.fromkeys([(await find(opened, name)).session for name in names or ()])
         for session in sessions or sorted({turn.session for turn in await opened.turns()}):
             async for line in export_session(opened, session):
@@ -205,14 +205,23 @@ def import_runs(
     into: Annotated[str | None, typer.Option(help="Name of the session here, where the file holds one.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Read sessions that `runs export` wrote. A session that the log has already is an error, and nothing is read."""
+    """Read sessions that `runs export` wrote, each whole or not at all. One that the log has already is an error."""
     from arriero.stack.log import import_sessions
 
-    lines = (line.decode("utf-8", "surrogateescape") for line in file)
+    lines = map(_text, file)
     rename = None if into is None else lambda _: into
     sessions = in_log(log, partial(import_sessions, lines=lines, rename=rename), new=True)
     for session in sessions:
         print_json({"session": session}) if as_json else typer.echo(one_line(session))
+
+
+def _text(line: bytes) -> str:
+    from arriero.stack.log import InvalidExport
+
+    try:
+        return line.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError as error:
+        raise InvalidExport(f"the export is not UTF-8: {error}; give a file that `runs export` wrote") from error
 
 
 def _seconds(span: str | None, option: str) -> float | None:
@@ -229,6 +238,9 @@ def _tell_pruned(pruned: "Pruned", would_be: str) -> None:
     for what, sessions in (("deleted", pruned.deleted), ("redacted", pruned.redacted)):
         noun = "session" if len(sessions) == 1 else "sessions"
         typer.echo(" ".join(filter(None, (f"{len(sessions)} {noun}", would_be, what))))
+    typer.echo(f"{pruned.events} events, {pruned.bytes:,} bytes")
+    if pruned.busy:
+        typer.echo(f"left alone, as they were continued meanwhile: {one_line(', '.join(pruned.busy))}", err=True)
 
 
 def _record(record: "Record") -> dict[str, Any]:

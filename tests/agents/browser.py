@@ -30,7 +30,8 @@ const parse = (colour) => colour.match(/[\\d.]+/g).map(Number);
 const light = (colour) => { const [r, g, b] = parse(colour).map((c) => (c /= 255) <= 0.03928 ? c / 12.92
   : ((c + 0.055) / 1.055) ** 2.4); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
 const back = (node, view) => { for (; node; node = node.parentElement) { const colour =
-  view.getComputedStyle(node).backgroundColor; if ((parse(colour)[3] ?? 1) > 0.99) return colour; } return "rgb(255,255,255)"; };
+  view.getComputedStyle(node).backgroundColor; if ((parse(colour)[3] ?? 1) > 0.99) return colour; }
+  return "rgb(255,255,255)"; };
 const contrast = (a, b) => (Math.max(light(a), light(b)) + 0.05) / (Math.min(light(a), light(b)) + 0.05);
 const frame = document.getElementById("frame");
 frame.onload = () => {

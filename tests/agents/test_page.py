@@ -17,7 +17,8 @@ from arriero.stack.log import Record
 from arriero.tools import ToolResult
 
 TOKENIZER = Tokenizer.from_folder(DEMO)
-EVIL = """</script></style></title><img src=x onerror="alert(1)">'"><svg onload=alert(1)>&lt;b&gt;{{ 7*7 }}\x1b[31m\u202e"""
+EVIL = """</script></style></title><img src=x onerror="alert(1)">'"><svg onload=alert(1)>&lt;b&gt;{{ 7*7 }}"""
+EVIL += "\x1b[31m\u202e"
 
 
 class Page(HTMLParser):
