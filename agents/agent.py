@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic
 from uuid import uuid4
 
-from arriero.agents.agent_terms import events_so_far, fixed_terms, terms_of, turn_terms
+from arriero.agents.agent_terms import events_so_far, fixed_terms, resumed_events, said, terms_of, turn_events
 from arriero.agents.background import Background
 from arriero.agents.choice import Choice, ToolChoice
 from arriero.agents.context import Context, Deps
@@ -15,8 +15,8 @@ from arriero.agents.handoff import AgentHandoff, tools_of
 from arriero.agents.instructions import Instructions
 from arriero.agents.output import Answer, AnswerReader, Output, reader_of
 from arriero.agents.turn import Turn
-from arriero.prompts.errors import ArrieroError, InvalidMessage
-from arriero.prompts.messages import Message, ToolCall
+from arriero.prompts.errors import ArrieroError
+from arriero.prompts.messages import ToolCall
 from arriero.stack.compaction import Compaction
 from arriero.stack.decisions import Asked, Decision
 from arriero.stack.engine import Sampling
@@ -73,11 +73,7 @@ class Agent(Generic[Deps, Output]):
         >>> from arriero import Agent, Stack, tool
         >>> @tool
         ... def mule_load(mule: str) -> int:
-        ...     '''Get the load of a mule.
-        ...
-        ...     Args:
-        ...         mule: The mule.
-        ...     '''
+        ...     '''Get the load of a mule.'''
         ...     return {"Zuri": 85}[mule]
         >>> async def ask() -> str:
         ...     async with Stack.local() as stack:
@@ -109,12 +105,10 @@ class Agent(Generic[Deps, Output]):
     ) -> None:
         if isinstance(shields, str):
             raise UnknownShield(f"shields is one text, {shields!r}: give a list, shields=[{shields!r}]")
-        self.name = name
+        self.name, self.shields = name, tuple(shields)
         self.instructions: Instructions[Deps] = instructions
-        self.tools_when = tools_when
         self.reader: AnswerReader[Output] = reader_of(output)
-        self.retries = retries
-        self.shields = tuple(shields)
+        self.tools_when, self.retries = tools_when, retries
         self.limits, self.sampling, self.price = limits or Limits(), sampling or Sampling(), price
         self.hooks, self.compaction, self.decide = hooks or Hooks(), compaction, decide
         self.handoffs = tuple(handoffs)
@@ -192,7 +186,7 @@ class Agent(Generic[Deps, Output]):
             InvalidMessage: The text is empty, or no text.
             StackNotReady: The stack is not open.
         """
-        return self._stream(self.open_stack, _said(text), deps, session or uuid4().hex)
+        return turn_events(self, self.open_stack, said(text), deps, session or uuid4().hex)
 
     def iterate(self, text: str, *, deps: Deps | None = None, session: str | None = None) -> "Steps[Output]":
         """Run one turn step by step, with a say in what follows.
@@ -213,7 +207,7 @@ class Agent(Generic[Deps, Output]):
         from arriero.agents.iterate import Steps
 
         stack, session = self.open_stack, session or uuid4().hex
-        start = partial(self._stream, stack, _said(text), deps, session)
+        start = partial(turn_events, self, stack, said(text), deps, session)
         return Steps(
             start, session, self.reader, cancel=stack.cancel, hold=partial(self.choice.on, stack=stack, begun=True)
         )
@@ -245,7 +239,7 @@ class Agent(Generic[Deps, Output]):
             events += [event async for event in stream if not isinstance(event, TextDelta | CallProgressed)]
         return self.turn_of(events, session)
 
-    async def resume_stream(
+    def resume_stream(
         self, session: str, *, decisions: Mapping[str, Decision] = MappingProxyType({}), deps: Deps | None = None
     ) -> AsyncGenerator[Event, None]:
         """Go on with a turn, and watch it.
@@ -255,17 +249,13 @@ class Agent(Generic[Deps, Output]):
             decisions: As for `resume`.
             deps: As for `run`.
 
-        Yields:
-            The events from here on.
+        Returns:
+            The events from here on. The iterator raises what `resume` raises.
 
         Raises:
-            ArrieroError: As from `resume`.
+            StackNotReady: The stack is not open.
         """
-        stack = self.open_stack
-        terms = await turn_terms(self, stack, session, deps, begins=False)
-        async with aclosing(stack.resume(session, terms, decisions=decisions)) as stream:
-            async for event in stream:
-                yield event
+        return resumed_events(self, self.open_stack, session, decisions, deps)
 
     async def say(self, session: str, text: str) -> None:
         """Tell a turn something while it runs. The model reads it before its next step.
@@ -279,7 +269,7 @@ class Agent(Generic[Deps, Output]):
             NoTurnRunning: No turn of the session runs in this process.
             StackNotReady: The stack is not open.
         """
-        await self.open_stack.say(session, _said(text))
+        await self.open_stack.say(session, said(text))
 
     async def cancel(self, session: str) -> bool:
         """End a turn: at once if it runs in this process, else if it waits for decisions.
@@ -289,9 +279,6 @@ class Agent(Generic[Deps, Output]):
 
         Returns:
             Whether there was one to end.
-
-        Raises:
-            StackNotReady: The stack is not open.
         """
         return await self.open_stack.cancel(session)
 
@@ -325,13 +312,7 @@ class Agent(Generic[Deps, Output]):
                 "run_sync opens the stack by itself: give the agent one that is not open, as in"
                 " Agent(Stack.local()), or `await agent.run(...)` where the stack is open"
             )
-        if self._background is None:
-            background = Background()
-            try:
-                self._background = background, background.enter(self._stack)
-            except BaseException:
-                background.close()
-                raise
+        self._background = self._background or Background.opened(self._stack)
         background, stack = self._background
         return background.run(partial(self._run, stack, text, deps, session))
 
@@ -373,19 +354,7 @@ class Agent(Generic[Deps, Output]):
         description: str | None = None,
         on_turn: Callable[[Turn[Any]], None] | None = None,
     ) -> Tool:
-        """A tool for another agent, that gives this one a task; see `agent_tool`.
-
-        Args:
-            name: Name that the other agent's model writes; None for this agent's.
-            description: What it reads about this agent; None for a sentence with its name.
-            on_turn: Given each finished turn of this agent.
-
-        Returns:
-            The tool.
-
-        Raises:
-            ToolDefinitionError: No tool can have the name.
-        """
+        """A tool for another agent, that gives this one a task. See `agent_tool`, which takes the same arguments."""
         from arriero.agents.agent_tool import agent_tool
 
         return agent_tool(self, name=name, description=description, on_turn=on_turn)
@@ -399,23 +368,7 @@ class Agent(Generic[Deps, Output]):
         progress: "Progress" = True,
         deps: Deps | None = None,
     ) -> "Mapped[Output]":
-        """Run one turn for each input, several at once; see `map_inputs`.
-
-        Args:
-            inputs: What the user says, in each.
-            concurrency: How many turns run at once.
-            name: Name of the work, which makes it resumable.
-            progress: Whether to show progress, or a function that is told of it.
-            deps: As for `run`.
-
-        Returns:
-            The items, to iterate over or to await.
-
-        Raises:
-            InvalidLimit: The concurrency is not above 0.
-            InvalidMessage: The inputs are one text.
-            StackNotReady: The stack is not open.
-        """
+        """Run one turn for each input, several at once. See `map_inputs`, which takes the same arguments."""
         from arriero.agents.map import map_inputs
 
         return map_inputs(
@@ -440,28 +393,6 @@ class Agent(Generic[Deps, Output]):
 
     async def _run(self, stack: Stack, text: str, deps: Deps | None, session: str | None) -> Turn[Output]:
         session = session or uuid4().hex
-        async with aclosing(self._stream(stack, _said(text), deps, session)) as stream:
+        async with aclosing(turn_events(self, stack, said(text), deps, session)) as stream:
             events = [event async for event in stream if not isinstance(event, TextDelta | CallProgressed)]
         return self.turn_of(events, session)
-
-    async def _stream(
-        self,
-        stack: Stack,
-        message: Message,
-        deps: Deps | None,
-        session: str,
-        adapted: Callable[[Terms], Terms] | None = None,
-    ) -> AsyncGenerator[Event, None]:
-        terms = await turn_terms(self, stack, session, deps, begins=True)
-        terms = adapted(terms) if adapted else terms
-        async with aclosing(stack.run_turn([message], terms, session=session)) as stream:
-            async for event in stream:
-                yield event
-
-
-def _said(text: str) -> Message:
-    if not isinstance(text, str):
-        raise InvalidMessage(f"the question must be text, not {type(text).__name__}: pass a string")
-    if not text.strip():
-        raise InvalidMessage("the question is empty: write some text")
-    return Message("user", text)

@@ -1,6 +1,7 @@
 """On what terms an agent's turns are run: the one place where an agent becomes what the turn loop knows."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -10,7 +11,9 @@ from arriero.agents.context import Context, Deps
 from arriero.agents.handoff import holder
 from arriero.agents.instructions import written
 from arriero.agents.output import AnswerReader, OutputInvalid
+from arriero.prompts.errors import InvalidMessage
 from arriero.prompts.messages import Message
+from arriero.stack.decisions import Decision
 from arriero.stack.events import Event, StepFinished
 from arriero.stack.stack import Stack
 from arriero.stack.tape import fold
@@ -96,6 +99,80 @@ async def turn_terms(
     return await has.terms(stack, Context(cast("Deps", deps), session, has.name, turn))
 
 
+async def turn_events(
+    agent: "Agent[Deps, Any]",
+    stack: Stack,
+    message: Message,
+    deps: Deps | None,
+    session: str,
+    adapted: Callable[[Terms], Terms] | None = None,
+) -> AsyncGenerator[Event, None]:
+    """The events of one turn while it runs.
+
+    Args:
+        agent: Who is asked.
+        stack: What it runs on.
+        message: What the user says.
+        deps: What the caller gives.
+        session: The session.
+        adapted: Gives the terms that are used in place of the agent's.
+
+    Yields:
+        The events.
+
+    Raises:
+        ArrieroError: As from `Agent.run`.
+    """
+    terms = await turn_terms(agent, stack, session, deps, begins=True)
+    terms = adapted(terms) if adapted else terms
+    async with aclosing(stack.run_turn([message], terms, session=session)) as stream:
+        async for event in stream:
+            yield event
+
+
+async def resumed_events(
+    agent: "Agent[Deps, Any]", stack: Stack, session: str, decisions: Mapping[str, Decision], deps: Deps | None
+) -> AsyncGenerator[Event, None]:
+    """The events of a turn from where it is resumed.
+
+    Args:
+        agent: Who is asked.
+        stack: What it runs on.
+        session: The session.
+        decisions: What was decided about calls that wait.
+        deps: What the caller gives.
+
+    Yields:
+        The events.
+
+    Raises:
+        ArrieroError: As from `Agent.resume`.
+    """
+    terms = await turn_terms(agent, stack, session, deps, begins=False)
+    async with aclosing(stack.resume(session, terms, decisions=decisions)) as stream:
+        async for event in stream:
+            yield event
+
+
+def said(text: str) -> Message:
+    """What the user says, as a message.
+
+    Args:
+        text: The text.
+
+    Returns:
+        The message.
+
+    Raises:
+        InvalidMessage: It is empty, or no text.
+    """
+    if not isinstance(text, str):
+        raise InvalidMessage(f"the question must be text, not {type(text).__name__}: pass a string")
+    if not text.strip():
+        raise InvalidMessage("the question is empty: write some text")
+    return Message("user", text)
+
+
 async def events_so_far(agent: "Agent[Any, Any]", stack: Stack, session: str) -> list[Event]:
     """The events of a session's last turn.
 
@@ -134,5 +211,4 @@ def _checked(hooks: Hooks, reader: AnswerReader[Any], retries: int) -> Hooks:
             return Message("user", reader.again(problem)) if left >= 0 else None
         return await after(text) if after else None
 
-    accepts: Callable[[str], Awaitable[Message | None]] = accept
-    return replace(hooks, accept=accepts)
+    return replace(hooks, accept=accept)

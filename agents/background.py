@@ -31,6 +31,23 @@ class Background:
         self._closing = ExitStack()
         self._portal = self._closing.enter_context(start_blocking_portal())
 
+    @classmethod
+    def opened(cls, resource: AbstractAsyncContextManager[T]) -> tuple[Self, T]:
+        """A loop with something open in it, or neither.
+
+        Args:
+            resource: What to open. `close` closes it again.
+
+        Returns:
+            The loop, and what opening it gave.
+        """
+        background = cls()
+        try:
+            return background, background.enter(resource)
+        except BaseException:
+            background.close()
+            raise
+
     def run(self, work: Callable[[], Awaitable[T]]) -> T:
         """Run an async function and wait for it. Ctrl-C cancels it, and is raised when it has ended.
 
