@@ -51,6 +51,9 @@ Operation = Literal["invoke_agent", "invoke_workflow"]
 
 Attributes = Mapping[str, str | bool | int | float | Sequence[str]]
 
+SPANS = "arriero.spans"
+"""Name under which a context holds the spans of the turn that it is in."""
+
 _NANOSECONDS = 1_000_000_000
 
 
@@ -100,10 +103,11 @@ class Spans:
     Args:
         instruments: Where they go.
         subject: What the stream is about.
+        parent: The context in which it happens.
     """
 
-    def __init__(self, instruments: Instruments, subject: Subject) -> None:
-        from opentelemetry import trace
+    def __init__(self, instruments: Instruments, subject: Subject, parent: "Context") -> None:
+        from opentelemetry import context, trace
 
         self._trace, self._to, self._about = trace, instruments, subject
         self._started = time.perf_counter()
@@ -117,6 +121,7 @@ class Spans:
         named = {"gen_ai.agent.name" if subject.operation == "invoke_agent" else "gen_ai.workflow.name": subject.name}
         self._whole = instruments.tracer.start_span(
             f"{subject.operation} {subject.name}".strip(),
+            context=parent,
             attributes={
                 "gen_ai.operation.name": subject.operation,
                 "gen_ai.conversation.id": subject.session,
@@ -124,17 +129,20 @@ class Spans:
                 **(named if subject.name else {}),
             },
         )
-        self._within = trace.set_span_in_context(self._whole)
+        self.within: Context = context.set_value(SPANS, self, trace.set_span_in_context(self._whole))
 
-    @property
-    def current(self) -> "Context":
-        """The context in which what follows happens: the request or the call that is open, else the whole."""
-        if self._request is not None:
-            return self._trace.set_span_in_context(self._request)
-        if len(self._calls) == 1:  # of several calls nobody can tell here which one asks
-            ((span, _),) = self._calls.values()
-            return self._trace.set_span_in_context(span)
-        return self._within
+    def around(self, call: tuple[int, int] | None) -> "Context":
+        """The context of what a call runs, or else of what the turn runs.
+
+        Args:
+            call: Step and position of the call; None for the turn.
+        """
+        span, _ = self._calls.get(call or (0, 0), (None, 0))
+        return self.within if span is None else self._trace.set_span_in_context(span)
+
+    def is_at(self, context: "Context") -> bool:
+        """Whether no other span was begun in a context since the turn's own."""
+        return self._trace.get_current_span(context) is self._whole
 
     def take(self, event: Event) -> None:
         """Take in the next event."""
@@ -297,7 +305,7 @@ class Spans:
     def _start(self, name: str, attributes: Attributes, start: int | None = None, kind: Any = None) -> "Span":
         return self._to.tracer.start_span(
             name,
-            context=self._within,
+            context=self.within,
             kind=kind or self._trace.SpanKind.INTERNAL,
             attributes=attributes,
             start_time=start,

@@ -7,9 +7,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from arriero.prompts.errors import ArrieroError
+from arriero.stack.dispatch import calling
 from arriero.stack.events import Event
 
 if TYPE_CHECKING:
+    from opentelemetry.context import Context
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.trace import TracerProvider
@@ -195,7 +197,7 @@ class Tracing:
             provider=self._provider,
             content=self._content,
         )
-        return _watched(events, lambda: Spans(self._made(), subject))
+        return _watched(events, lambda: Spans(self._made(), subject, _around()))
 
     def close(self) -> None:
         """Export what is left, of a tracing that was made with `to_otlp` or `to_file`. Closing twice is fine."""
@@ -246,7 +248,7 @@ async def _watched(events: AsyncGenerator[Event, None], begin: "Callable[[], Spa
         try:
             while True:
                 # Only while the turn runs: at a `yield`, the context is the reader's own.
-                token = context.attach(spans.current)
+                token = context.attach(spans.within)
                 try:
                     event = await anext(events, None)
                 finally:
@@ -261,6 +263,19 @@ async def _watched(events: AsyncGenerator[Event, None], begin: "Callable[[], Spa
             raise
         finally:
             spans.end(over)
+
+
+def _around() -> "Context":
+    """Where a turn begins: in the call of another turn that runs it, or where the program is."""
+    from opentelemetry import context
+
+    from arriero.stack.spans import SPANS, Spans
+
+    here = context.get_current()
+    turn = context.get_value(SPANS, here)
+    if isinstance(turn, Spans) and turn.is_at(here):
+        return turn.around(calling.get(None))
+    return here
 
 
 def _nobody_listens() -> bool:

@@ -217,6 +217,41 @@ async def test_a_turn_that_a_tool_runs_is_below_that_call() -> None:
     assert len({span.context.trace_id for span in seen.memory.get_finished_spans()}) == 1
 
 
+async def test_turns_that_calls_run_side_by_side_are_each_below_its_own() -> None:
+    seen = Seen()
+    stacks = [scripted_stack(f"Load {number}.<|eot_id|>") for number in range(2)]
+    both = call("weigh", number=0).removesuffix("<|eot_id|>") + "; " + call("weigh", number=1)
+    outer = scripted_stack(both, "Done.<|eot_id|>")
+    for stack in [outer, *stacks]:
+        stack.tracing = Tracing(seen.provider, content=True)
+
+    @tool
+    async def weigh(number: int) -> str:
+        """Weigh a mule."""
+        return (await Agent(stacks[number], name=f"scale{number}").run("Weigh")).text
+
+    await Agent(outer, tools=[weigh], name="front").run("Go")
+    spans = {span.context.span_id: span for span in seen.memory.get_finished_spans()}
+    for number in range(2):
+        above = spans[seen.spans[f"invoke_agent scale{number}"].parent.span_id]
+        assert attributes(above)["gen_ai.tool.call.arguments"] == json.dumps({"number": number})
+
+
+async def test_a_turn_is_below_the_span_that_its_tool_has_begun() -> None:
+    inner = scripted_stack("A mule.<|eot_id|>")
+    outer, seen = traced_stack(call("expert"), "A mule, they say.<|eot_id|>")
+    inner.tracing = outer.tracing
+
+    @tool
+    async def expert() -> str:
+        """Ask the expert."""
+        with seen.provider.get_tracer("program").start_as_current_span("asking"):
+            return (await Agent(inner, name="helper").run("What is it?")).text
+
+    await Agent(outer, tools=[expert], name="front").run("What is it?")
+    assert seen.parent("invoke_agent helper") == "asking"
+
+
 async def test_a_turn_is_below_the_span_of_the_program_that_runs_it() -> None:
     stack, seen = traced_stack("Yes.<|eot_id|>")
     with seen.provider.get_tracer("program").start_as_current_span("job") as job:
