@@ -3,6 +3,7 @@
 import ctypes
 import os
 import pwd
+import resource
 import secrets
 import shutil
 import signal
@@ -14,6 +15,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,8 @@ class PostgresServer:
     password: str
     account: Mapping[str, Any]
     settings: dict[str, str] = field(default_factory=dict)
+    largest_file: int | None = None
+    """Bytes after which writing a file fails, as on a full disk."""
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -55,7 +59,7 @@ class PostgresServer:
                 stderr=log,
                 stdin=subprocess.DEVNULL,
                 cwd="/",
-                preexec_fn=_end_with_this_process,
+                preexec_fn=partial(_begin, self.largest_file),
                 start_new_session=True,
                 **self.account,
             )
@@ -81,13 +85,13 @@ class PostgresServer:
 
 
 @contextmanager
-def postgres_server() -> Iterator[PostgresServer]:
+def postgres_server(largest_file: int | None = None) -> Iterator[PostgresServer]:
     """Make a database and serve it, on a free port of the loopback and on a socket in its folder."""
     _remove_folders_of_the_dead()
     account = _account()
     where = "/tmp" if account else None  # a folder of root's own could not be reached
     folder = Path(tempfile.mkdtemp(prefix=f"{FOLDERS}{os.getpid()}-", dir=where))
-    server = PostgresServer(folder, _free_port(), secrets.token_hex(8), account)
+    server = PostgresServer(folder, _free_port(), secrets.token_hex(8), account, largest_file=largest_file)
     try:
         (folder / "password").write_text(server.password)
         if account:
@@ -95,7 +99,7 @@ def postgres_server() -> Iterator[PostgresServer]:
                 os.chown(path, account["user"], account["group"])
         subprocess.run(
             [program("initdb"), "-D", folder / "data", "-U", "arriero", f"--pwfile={folder / 'password'}", "--no-sync",
-             "--auth-local=trust", "--auth-host=scram-sha-256", "--encoding=UTF8", "--locale=C"],
+             "--auth-local=trust", "--auth-host=scram-sha-256", "--wal-segsize=1", "--encoding=UTF8", "--locale=C"],
             check=True, capture_output=True, cwd="/", **account,
         )  # fmt: skip
         server.start()
@@ -145,7 +149,9 @@ def _remove_folders_of_the_dead() -> None:
             continue
 
 
-def _end_with_this_process() -> None:
+def _begin(largest_file: int | None) -> None:
+    if largest_file is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
     if sys.platform == "linux":  # elsewhere a killed pytest leaves its server behind
         set_parent_death_signal = 1
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGQUIT)

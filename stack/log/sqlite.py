@@ -190,7 +190,9 @@ class _Connection:
         self._path = path
         self._lock = threading.Lock()
         with self._typed("opened"):
-            self._sqlite = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
+            self._sqlite = sqlite3.connect(
+                _address(path), timeout=timeout, isolation_level=None, check_same_thread=False, uri=True
+            )
             self._sqlite.execute("PRAGMA synchronous = FULL")
             self._sqlite.execute("PRAGMA secure_delete = ON")  # what is pruned is overwritten; nothing else is deleted
 
@@ -250,3 +252,13 @@ class _Connection:
             raise kind(f"the event log {self._path} could not be {what}: {error}; {remedy}") from error
         except (OverflowError, UnicodeEncodeError) as error:
             raise LogError(f"the event log {self._path} cannot hold that name or number: {error}") from error
+
+
+def _address(path: str) -> str:
+    """Address of a file. One that cannot be written is read as it is, without the files that SQLite adds beside it."""
+    if path == ":memory:":
+        return path
+    file = Path(path).absolute()
+    if not file.exists() or (access(file, W_OK) and access(file.parent, W_OK)):
+        return file.as_uri()
+    return f"{file.as_uri()}?{'mode=ro' if Path(f'{file}-wal').exists() else 'immutable=1'}"
