@@ -1,25 +1,42 @@
 import json
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arriero.prompts.messages import ImagePart, Message, TextPart, ToolCall
+from arriero.stack.decisions import Decision
 from arriero.stack.engine import Usage
 from arriero.stack.event_json import SCHEMA_VERSION, UnreadableEvent, from_json, to_json
 from arriero.stack.events import (
     CallFinished,
     CallProgressed,
     CallStarted,
+    DecisionAsked,
+    DecisionGiven,
     Event,
+    HandedOff,
+    Limit,
     LimitReached,
+    MessageAdded,
+    NodeFailed,
+    NodeFinished,
+    NodeStarted,
     PromptAppended,
+    SessionForked,
     StepFinished,
     TextDelta,
+    TranscriptRewritten,
     TurnFailed,
     TurnFinished,
+    TurnPaused,
+    TurnResumed,
     TurnStarted,
     VerdictGiven,
+    WorkflowFinished,
+    WorkflowPaused,
+    WorkflowStarted,
 )
 from arriero.stack.shields import Verdict
 from arriero.tools import Artifact, ToolResult
@@ -51,21 +68,55 @@ artifacts = st.lists(st.builds(Artifact, texts, texts, texts, counts), max_size=
 results = st.builds(ToolResult, calls, json_values, st.none() | texts, numbers, st.none() | texts, artifacts)
 verdicts = st.builds(Verdict, st.booleans(), st.lists(texts, max_size=3).map(tuple), st.none() | numbers, texts)
 declarations = st.lists(st.dictionaries(texts, json_values, max_size=2), max_size=2).map(tuple)
-events: st.SearchStrategy[Event] = st.one_of(
-    st.builds(
-        TurnStarted, st.lists(messages, max_size=2).map(tuple), texts, texts, declarations, st.just(("brave",)), texts
-    ),
-    st.builds(PromptAppended, counts, ids),
-    st.builds(TextDelta, counts, texts),
-    st.builds(StepFinished, counts, ids, texts, st.lists(calls, max_size=2).map(tuple), texts, usages, numbers),
-    st.builds(CallStarted, counts, calls),
-    st.builds(CallProgressed, counts, calls, texts, st.none() | numbers, st.none() | numbers),
-    st.builds(CallFinished, counts, results),
-    st.builds(VerdictGiven, st.sampled_from(["input", "output"]), verdicts, numbers, texts),
-    st.builds(LimitReached, st.sampled_from(["steps", "calls", "tokens", "seconds", "context"]), texts),
-    st.builds(TurnFailed, texts, texts),
-    st.builds(TurnFinished, texts, st.sampled_from(["answer", "refused", "limit", "failed"]), usages, numbers),
+asked = st.sampled_from(["approval", "interrupted", "answer"])
+decisions = st.builds(Decision, st.sampled_from(["run", "deny", "answer"]), texts, by=texts) | st.builds(
+    Decision.edit, st.dictionaries(texts, json_values, max_size=2)
 )
+some_messages = st.lists(messages, max_size=2).map(tuple)
+reasons = st.sampled_from(["answer", "refused", "limit", "failed", "cancelled"])
+by_kind: dict[type, st.SearchStrategy[Event]] = {
+    TurnStarted: st.builds(TurnStarted, some_messages, texts, texts, declarations, st.just(("brave",)), texts, texts),
+    PromptAppended: st.builds(PromptAppended, counts, ids),
+    TextDelta: st.builds(TextDelta, counts, texts),
+    StepFinished: st.builds(
+        StepFinished, counts, ids, texts, st.lists(calls, max_size=2).map(tuple), texts, usages, numbers
+    ),
+    CallStarted: st.builds(CallStarted, counts, calls, counts),
+    CallProgressed: st.builds(CallProgressed, counts, calls, texts, st.none() | numbers, st.none() | numbers),
+    CallFinished: st.builds(CallFinished, counts, results, counts),
+    VerdictGiven: st.builds(VerdictGiven, st.sampled_from(["input", "output"]), verdicts, numbers, texts),
+    MessageAdded: st.builds(MessageAdded, counts, messages, st.sampled_from(["user", "output", "hook"])),
+    DecisionAsked: st.builds(DecisionAsked, counts, counts, calls, asked, texts, texts),
+    DecisionGiven: st.builds(DecisionGiven, counts, counts, decisions),
+    TurnPaused: st.builds(TurnPaused, st.lists(texts, max_size=2).map(tuple), usages, numbers),
+    TurnResumed: st.builds(TurnResumed, texts),
+    TranscriptRewritten: st.builds(
+        TranscriptRewritten,
+        st.sampled_from(["compaction", "tools", "handoff"]),
+        texts,
+        some_messages,
+        ids,
+        declarations,
+        st.just(("brave",)),
+        counts,
+    ),
+    HandedOff: st.builds(HandedOff, counts, texts),
+    SessionForked: st.builds(SessionForked, texts, counts),
+    LimitReached: st.builds(LimitReached, st.sampled_from(get_args(Limit)), texts),
+    TurnFailed: st.builds(TurnFailed, texts, texts),
+    TurnFinished: st.builds(TurnFinished, texts, reasons, usages, numbers),
+    WorkflowStarted: st.builds(WorkflowStarted, texts, texts, json_values, st.dictionaries(texts, texts, max_size=2)),
+    NodeStarted: st.builds(NodeStarted, texts, texts, counts, counts),
+    NodeFinished: st.builds(NodeFinished, texts, texts, json_values, numbers),
+    NodeFailed: st.builds(NodeFailed, texts, texts, counts, texts, texts),
+    WorkflowPaused: st.builds(WorkflowPaused, st.lists(texts, max_size=2).map(tuple), numbers),
+    WorkflowFinished: st.builds(WorkflowFinished, json_values, texts, numbers),
+}
+events = st.one_of(*by_kind.values())
+
+
+def test_every_kind_of_event_is_tried() -> None:
+    assert by_kind.keys() == set(get_args(Event))
 
 
 @settings(deadline=None)

@@ -3,8 +3,18 @@ import pytest
 from scripted import Say, call, engine_of, logged, of, run, scripted_stack
 
 from arriero.prompts.errors import ArrieroError
+from arriero.stack.compaction import DropOldestResults
 from arriero.stack.engine import InvalidSampling, Sampling
-from arriero.stack.events import CallFinished, CallStarted, Event, LimitReached, StepFinished, TurnFinished
+from arriero.stack.events import (
+    CallFinished,
+    CallStarted,
+    Event,
+    LimitReached,
+    StepFinished,
+    TranscriptRewritten,
+    TurnFinished,
+)
+from arriero.stack.terms import Price
 from arriero.stack.turn import Limits, Terms
 from arriero.tools import Registry, tool
 
@@ -119,3 +129,92 @@ def test_a_sampling_value_of_the_wrong_kind_is_refused_by_name(field: str, value
 def test_a_limit_below_one_is_refused_by_name(limit: str) -> None:
     with pytest.raises(ArrieroError, match=f"limit {limit} is 0"):
         Limits(**{limit: 0})  # type: ignore[arg-type]
+
+
+async def test_calls_of_one_tool() -> None:
+    limits = Limits(calls_per_tool={"again": 2, "other": 1})
+    events = await run(scripted_stack(*[AGAIN] * 5), "Go", Terms(registry=Registry([again]), limits=limits))
+    assert reached(events) == "calls_per_tool"
+    assert len(of(CallStarted, events)) == 2
+    assert of(LimitReached, events)[0].detail == "3 of 2 calls of again"
+
+
+async def test_cost() -> None:
+    price = Price(prompt=1.0, completion=1.0)
+    stack = scripted_stack(*[AGAIN] * 5)
+    first = await run(stack, "Go", Terms(registry=Registry([again]), limits=Limits(steps=2)))
+    of_one = price.of(of(StepFinished, first)[0].usage)
+    terms = Terms(registry=Registry([again]), limits=Limits(cost=1.5 * of_one), price=price)
+    events = await run(scripted_stack(*[AGAIN] * 5), "Go", terms)
+    assert reached(events) == "cost"
+    assert len(of(StepFinished, events)) == 2
+
+
+async def test_the_same_call_with_the_same_result() -> None:
+    events = await run(scripted_stack(*[AGAIN] * 9), "Go", terms(repeats=2))
+    assert reached(events) == "repeats"
+    assert len(of(CallFinished, events)) == 3
+    assert "again gave the same 3 times in a row" in of(LimitReached, events)[0].detail
+
+
+async def test_the_same_call_with_other_results_is_no_loop() -> None:
+    answers = iter("abcdef")
+
+    @tool
+    def poll() -> str:
+        """Look whether it is there."""
+        return next(answers)
+
+    stack = scripted_stack(*[call("poll")] * 5, "Done.<|eot_id|>")
+    events = await run(stack, "Go", Terms(registry=Registry([poll]), limits=Limits(repeats=1)))
+    assert of(TurnFinished, events)[0].reason == "answer"
+
+
+async def test_results_that_do_not_fit_are_left_out_of_the_next_turn() -> None:
+    @tool
+    def novel() -> str:
+        """Write a novel."""
+        return "word " * 500
+
+    stack = scripted_stack(call("novel"), "Hi.<|eot_id|>", context_length=1500)
+    await run(stack, "Go", Terms(registry=Registry([novel])), "alice")
+    events = await run(stack, "Hello", Terms(registry=Registry([novel])), "alice")
+    assert of(TurnFinished, events)[0].reason == "answer"
+
+
+@tool
+def page(number: int) -> str:
+    """Read a page."""
+    return f"page {number} " * 40
+
+
+PAGES = Registry([page])
+
+
+async def test_a_conversation_that_becomes_too_long_is_shortened_as_the_terms_say() -> None:
+    stack = scripted_stack(*[call("page", number=at) for at in range(6)], "Read.<|eot_id|>", context_length=2400)
+    limits = Limits(steps=9)
+    terms = Terms(registry=PAGES, compaction=DropOldestResults(keep_turns=0), limits=limits, instructions="Read.")
+    events = await run(stack, "Go", terms, "alice")
+    assert of(TurnFinished, events)[0].text == "Read."
+    rewritten = of(TranscriptRewritten, events)
+    assert {(event.reason, event.policy) for event in rewritten} == {("compaction", "drop-oldest-results")}
+    assert all(event.dropped > 0 for event in rewritten)
+    assert all(event.messages[0].content == "Read." for event in rewritten)
+    engine = engine_of(stack)
+    assert all(len(prompt) + 512 <= 2400 for prompt in engine.requests)
+
+
+async def test_a_conversation_that_cannot_be_shortened_enough_ends_at_the_limit() -> None:
+    stack = scripted_stack(*[call("page", number=at) for at in range(6)], context_length=1500)
+    terms = Terms(registry=PAGES, compaction=DropOldestResults(keep_turns=2), limits=Limits(steps=9))
+    assert reached(await run(stack, "Go", terms)) == "context"
+
+
+async def test_a_session_that_became_too_long_is_shortened_when_the_next_turn_begins() -> None:
+    stack = scripted_stack(*[f"{'word ' * 60}<|eot_id|>"] * 9, context_length=1500)
+    terms = Terms(compaction=DropOldestResults(keep_turns=1), sampling=Sampling(max_tokens=310))
+    for turn in range(6):
+        events = await run(stack, f"Go on {turn}", terms, "alice")
+        assert of(TurnFinished, events)[0].reason == "answer"
+    assert of(TranscriptRewritten, await logged(stack, "alice"))
