@@ -7,11 +7,10 @@ from pathlib import Path
 
 import openai
 import pytest
-from terminal import Terminal
 
 import arriero as package
 
-COMMANDS = ["demo", "run", "chat", "render", "parse", "serve", "tools", "mcp", "doctor"]
+COMMANDS = ["demo", "run", "chat", "render", "parse", "serve", "tools", "runs", "mcp", "doctor"]
 ARRIERO = [sys.executable, "-c", "from arriero.cli import app; app(prog_name='arriero')"]
 AGENT = """
 from arriero import Agent, Limits
@@ -134,32 +133,6 @@ def test_serve_says_where_it_is_and_stops_at_ctrl_c() -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
         assert process.stderr.read() == ""
-
-
-def conversation() -> Terminal:
-    terminal = Terminal([sys.executable, str(Path(__file__).with_name("waiting_chat.py"))])
-    terminal.wait_for("Ctrl-D ends.")
-    terminal.wait_for("> ")
-    return terminal
-
-
-def test_chat_on_a_terminal_ends_at_ctrl_c_without_a_traceback() -> None:
-    terminal = conversation()
-    assert terminal.end("\x03") == 0
-    assert "Traceback" not in terminal.seen
-
-
-def test_ctrl_c_stops_an_answer_and_ctrl_d_ends_the_conversation() -> None:
-    terminal = conversation()
-    terminal.type("Hello\n")
-    terminal.wait_for("ANSWERING")
-    terminal.type("\x03")
-    terminal.wait_for("by Ctrl-C")
-    terminal.wait_for("> ")
-    terminal.type("Again\n")
-    terminal.wait_for("Here I am.")
-    terminal.wait_for("> ")
-    assert terminal.end("\x04") == 0
 
 
 @pytest.mark.parametrize(

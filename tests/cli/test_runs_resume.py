@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from terminal import Terminal
 
 ARRIERO = [sys.executable, "-c", "from arriero.cli import app; app(prog_name='arriero')"]
 PROGRAM = '''
@@ -120,16 +119,6 @@ def test_a_turn_whose_process_was_killed_in_a_call_asks_before_it_runs_it_again(
     assert program.with_name("runs").read_text() == "Zuri\n"
     done = arriero("runs", "resume", session, "--program", program, "--decide", "1.0=answer:85")
     assert (done.code, program.with_name("runs").read_text()) == (0, "Zuri\n")
-
-
-def test_a_person_at_a_terminal_is_asked(arriero, program: Path) -> None:
-    session = begin(arriero, program)
-    terminal = Terminal([*ARRIERO, "runs", "resume", session, "--program", str(program)])
-    terminal.wait_for("May this run?")
-    terminal.wait_for("run it? [y/n/e]")
-    terminal.type("y\n")
-    terminal.wait_for("The load of Zuri is 85.")
-    assert terminal.end("") == 0
 
 
 @pytest.mark.parametrize(
