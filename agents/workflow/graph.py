@@ -1,7 +1,7 @@
 """The parts of a workflow's graph: steps, what they take, when they run, loops."""
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from inspect import Parameter, signature
@@ -243,10 +243,6 @@ def item_type(of: Any) -> Any:
 
 def _is_context(annotation: Any) -> bool:
     return annotation is NodeContext or get_origin(annotation) is NodeContext
-
-
-Function = Callable[..., Awaitable[T]] | Callable[..., T]
-"""What a step is made of."""
 
 
 class Graph:

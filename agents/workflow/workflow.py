@@ -1,11 +1,11 @@
 """A durable graph of steps."""
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from collections.abc import Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
 from arriero.agents.workflow.check import problems_of
 from arriero.agents.workflow.errors import InvalidWorkflow
-from arriero.agents.workflow.graph import Condition, Function, Graph, Input, Loop, Retry, Source, Step, alternatives
+from arriero.agents.workflow.graph import Condition, Graph, Input, Loop, Retry, Source, Step, alternatives
 from arriero.agents.workflow.run import begin, resume
 from arriero.agents.workflow.running import Run, Watch
 from arriero.agents.workflow.state import RunState
@@ -19,6 +19,24 @@ Out = TypeVar("Out")
 T = TypeVar("T")
 
 _ONCE = Retry(attempts=1)
+
+
+class StepMaker(Protocol):
+    """Makes a step of a function, async or not."""
+
+    @overload
+    def __call__(self, function: Callable[..., Coroutine[Any, Any, T]]) -> Step[T]: ...
+    @overload
+    def __call__(self, function: Callable[..., T]) -> Step[T]: ...
+
+
+class MapMaker(Protocol):
+    """Makes a step that runs for each item of a list, of a function, async or not."""
+
+    @overload
+    def __call__(self, function: Callable[..., Coroutine[Any, Any, T]]) -> Step[list[T]]: ...
+    @overload
+    def __call__(self, function: Callable[..., T]) -> Step[list[T]]: ...
 
 
 class Workflow(Generic[In, Out]):
@@ -71,7 +89,7 @@ class Workflow(Generic[In, Out]):
         retry: Retry = _ONCE,
         seconds: float | None = None,
         idempotent: bool = False,
-    ) -> Callable[[Function[T]], Step[T]]:
+    ) -> StepMaker:
         """Make a function a step of the workflow.
 
         A sync function runs on a thread. A parameter annotated with `NodeContext` is given the context of the run.
@@ -91,8 +109,8 @@ class Workflow(Generic[In, Out]):
             The decorator.
         """
 
-        def decorate(function: Function[T]) -> Step[T]:
-            step: Step[T] = Step(
+        def decorate(function: Callable[..., Any]) -> Step[Any]:
+            step: Step[Any] = Step(
                 getattr(function, "__name__", repr(function)),
                 function,
                 tuple(alternatives(source) for source in sources),
@@ -116,7 +134,7 @@ class Workflow(Generic[In, Out]):
         retry: Retry = _ONCE,
         seconds: float | None = None,
         idempotent: bool = False,
-    ) -> Callable[[Function[T]], Step[list[T]]]:
+    ) -> MapMaker:
         """Make a function a step that runs for each item of a list, several at once.
 
         Each item is recorded by itself. The step gives the list of what the function gave, in the items' order.
@@ -134,8 +152,8 @@ class Workflow(Generic[In, Out]):
             The decorator.
         """
 
-        def decorate(function: Function[T]) -> Step[list[T]]:
-            step: Step[list[T]] = Step(
+        def decorate(function: Callable[..., Any]) -> Step[Any]:
+            step: Step[Any] = Step(
                 getattr(function, "__name__", repr(function)),
                 function,
                 tuple(alternatives(source) for source in (items, *sources)),

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,25 @@ CALLS = {
     "unanswerable": [("knowledge_search", {"query": "What is the price of the Copper Inn?"})],
     "input shield": [],
     "output shield": [("web_search", {"query": "secret of Mount Harrow"})],
+}
+PRINTED = {
+    "planner": [
+        "What is the load of Zuri?",
+        "The load of Bramble is 120 kilograms [",
+        "The load of Juniper is 96 kilograms [",
+        "The result is 301.",
+    ],
+    "map_reduce": ["What do Zuri, Bramble, Juniper carry? The result is 301.", "3 of 3<br>finished"],
+    "writer_critic": ["'objection': 'unsafe: S9'", "The height of Mount Orla is 2140 metres ["],
+    "triage": [
+        "What is the status of P-113? closed: The status of P-113 is at the Salda Pass.",
+        'answer/front-desk:2.0: May this run? cancel_booking({"booking": "B-17"})',
+        "Please cancel the booking with booking B-17. closed: Done: confirmed.",
+    ],
+    "analysis": [
+        "What is the mean of height? The mean of height is 2224.0.",
+        "image/png",
+    ],
 }
 
 
@@ -88,12 +108,21 @@ async def test_an_example_is_a_program_of_its_own(file: Path, capsys: pytest.Cap
     assert spec is not None
     assert spec.loader is not None
     program = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = program  # where dataclasses and annotations look their module up
     spec.loader.exec_module(program)
-    await program.main()
+    await (program.alone if hasattr(program, "alone") else program.main)()
     printed = capsys.readouterr().out
-    assert all(question in printed for question in program.QUESTIONS)
+    assert all(question in printed for question in vars(program).get("QUESTIONS", ()))
+    assert all(line in printed for line in PRINTED.get(file.stem, ())), printed
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_an_example_runs_from_the_command_line(name: str) -> None:
+    done = CliRunner().invoke(app, ["run", str(EXAMPLES / f"{name}.py")])
+    assert done.exit_code == 0, done.output
+    assert all(line in done.output for line in PRINTED[name]), done.output
 
 
 @pytest.mark.parametrize("file", PROGRAMS, ids=lambda file: file.stem)
 def test_an_example_is_short(file: Path) -> None:
-    assert len(file.read_text().splitlines()) < 60
+    assert len(file.read_text().splitlines()) < 130
