@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import anyio
 
@@ -210,9 +210,10 @@ def _read(dsn: str, schema: str) -> tuple[dict[str, Any], str, str]:
     try:
         parts = urlsplit(dsn)
         if parts.scheme in ("postgresql", "postgres"):
-            given = parse_qsl(parts.query)
-            schema = dict(given).get("schema", schema)
-            dsn = urlunsplit(parts._replace(query=urlencode([pair for pair in given if pair[0] != "schema"])))
+            given = parts.query.split("&")
+            own = [unquote(pair.removeprefix("schema=")) for pair in given if pair.startswith("schema=")]
+            schema = own[-1] if own else schema
+            dsn = urlunsplit(parts._replace(query="&".join(pair for pair in given if not pair.startswith("schema="))))
         settings = dict(conninfo_to_dict(dsn))
     except (ProgrammingError, ValueError):
         raise LogError("that is no address of a PostgreSQL database: give postgresql://user@host/database") from None

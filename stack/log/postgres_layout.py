@@ -57,13 +57,15 @@ def prepare(connection: "Connection[Any]", schema: str, name: str) -> None:
 
     table = "SELECT to_regclass('layout')"  # in no other schema, as only this one is searched
     if connection.execute(table).fetchone() == (None,):
+        # Not within the transaction, which would not see what others made while it waited for the lock.
+        connection.execute("SELECT pg_advisory_lock(hashtext(%s))", [f"arriero {schema}"])
         with connection.transaction():
-            connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [f"arriero {schema}"])
             if connection.execute(table).fetchone() == (None,):
                 if connection.execute("SELECT to_regnamespace(%s)", [f'"{schema}"']).fetchone() == (None,):
                     connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
                 connection.execute(_TABLES)
                 connection.execute("INSERT INTO layout VALUES (%s)", [LAYOUT])
+        connection.execute("SELECT pg_advisory_unlock(hashtext(%s))", [f"arriero {schema}"])
     version = (connection.execute("SELECT version FROM layout").fetchone() or (0,))[0]
     if version > LAYOUT:
         raise NewerLog(
