@@ -283,8 +283,11 @@ class Steps(Generic[Output]):
         step = NextStep(number, "".join(self._text) if text is None else text, calls, self._changes.append)
         self._go_on.clear()
         self._ready.put_nowait(step)
-        await self._go_on.wait()
-        return step._close()
+        try:
+            await self._go_on.wait()
+        finally:  # cancelled, too: the turn has gone on without the step
+            becomes = step._close()
+        return becomes
 
 
 async def _after(hooks: Hooks, step: int, becomes: Sequence[ToolCall | ToolResult]) -> Sequence[ToolCall | ToolResult]:

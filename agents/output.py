@@ -33,8 +33,10 @@ _SHOWN_PROBLEMS = 5
 _DESCRIPTION = """Your final answer is JSON that matches this schema, and nothing else:
 {schema}"""
 
+_UNDESCRIBED = 'Your final answer is JSON of the form {"answer": ...}, and nothing else.'
+
 _AGAIN = """Your answer does not fit: {problem}
-Write the whole answer again, as JSON that matches the schema and nothing else."""
+Write the whole answer again, as JSON and nothing else."""
 
 
 class OutputInvalid(ArrieroError, ValueError):
@@ -108,6 +110,7 @@ class AnswerReader(Generic[Output]):
         if self._wrapped:
             self._adapter = _adapter(TypedDict("Wrapped", {_WRAPPED: kind}))  # type: ignore[operator]  # it is a value
         if schema is None:
+            self.description = _UNDESCRIBED if describe else ""
             return
         self.schema = _wrap(schema) if self._wrapped else schema
         if self.by == "grammar":

@@ -28,7 +28,7 @@ class Program:
         main: The file's own main function, where there is no agent. It takes the stack or nothing.
     """
 
-    agent: Callable[[Stack], Agent] | None
+    agent: Callable[[Stack], Agent[Any, Any]] | None
     questions: tuple[str, ...] = ()
     main: Callable[..., Awaitable[object]] | None = None
 

@@ -135,8 +135,10 @@ async def test_other_tools_are_offered_for_the_rest(tools: list[Any], paid: list
 async def test_stopping_ends_the_turn_without_running_the_calls(tools: list[Any], paid: list[int]) -> None:
     agent = Agent(stack := scripted_stack(TWO, DONE, extending=False), tools=tools)
     async with agent.iterate("Pay!", session="s1") as steps:
-        async for _ in steps:
+        async for step in steps:
             await steps.stop()
+            with pytest.raises(StepOver):
+                step.edit(0, {})
     assert steps.turn.reason == "cancelled"
     assert paid == []
     assert isinstance((await logged(stack, "s1"))[-1], TurnFinished)

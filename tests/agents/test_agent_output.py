@@ -11,6 +11,7 @@ from held import takes
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, field_validator
+from pydantic_core import core_schema
 from scripted import call, engine_of, kinds, of, scripted_stack
 
 from arriero import Agent, ArrieroError, Dialect, Limits, Message, Sampling, Stack, tool
@@ -215,6 +216,22 @@ def test_a_type_that_no_grammar_can_express_is_refused_where_a_grammar_is_asked_
 async def test_a_type_that_no_grammar_can_express_is_checked_otherwise() -> None:
     stack = scripted_stack(said({"answer": [1, 1, 2]}))
     assert (await Agent(stack, output=set[int]).run("Numbers?")).output == {1, 2}
+
+
+async def test_a_type_without_a_schema_is_told_by_its_form() -> None:
+    class Coded(str):
+        """A text that reads itself."""
+
+        __slots__ = ()
+
+        @classmethod
+        def __get_pydantic_core_schema__(cls, *_: object) -> Any:
+            return core_schema.no_info_plain_validator_function(lambda value: cls(value[::-1]))
+
+    stack = scripted_stack(said({"answer": "olleh"}))
+    assert (await Agent(stack, output=Coded).run("Well?")).output == Coded("hello")
+    assert 'JSON of the form {"answer": ...}' in stack.engine.tokenizer.decode(engine_of(stack).requests[0])
+    assert engine_of(stack).samplings[0].grammar is None
 
 
 @pytest.mark.parametrize("kind", [object(), 5, type("Odd", (), {})], ids=["object", "number", "class"])

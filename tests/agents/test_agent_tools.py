@@ -4,7 +4,8 @@ import pytest
 from scripted import call, logged, scripted_stack
 
 from arriero.agents.agent import Agent
-from arriero.tools import Registry, Tool, ToolContext, tool
+from arriero.agents.handoff import handoff
+from arriero.tools import Registry, Tool, ToolContext, ToolDefinitionError, tool
 
 pytestmark = pytest.mark.anyio
 
@@ -41,3 +42,16 @@ async def test_an_agent_takes_a_filtered_registry_and_leaves_it_open() -> None:
     assert not closed
     await Agent(scripted_stack(DONE), tools=[lent]).aclose()
     assert closed
+
+
+async def test_a_handoff_is_one_more_tool_beside_those_of_a_lent_registry() -> None:
+    async def handler(arguments: Any, context: ToolContext) -> str:
+        return ""
+
+    lent = Registry([Tool(name="lent", description="", parameters={}, handler=handler)])
+    other = Agent(scripted_stack(), name="other")
+    agent = Agent(scripted_stack(), tools=lent, handoffs=[handoff(other)])
+    assert agent.tools == ("lent", "transfer_to_other")
+    assert lent.names == ("lent",)
+    with pytest.raises(ToolDefinitionError, match="transfer_to_other"):
+        Agent(scripted_stack(), tools=agent.registry, handoffs=[handoff(other)])
