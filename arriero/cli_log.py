@@ -1,6 +1,6 @@
 """The event log on the command line: which one, and which of its sessions or turns."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import anyio
 import typer
 
+from arriero.terminal import tokenizer_at
+
 if TYPE_CHECKING:
+    from arriero.prompts.tokens import Tokenizer
     from arriero.stack.log import DatabaseLog, Record, TurnSummary
 
 T = TypeVar("T")
@@ -123,6 +126,33 @@ async def find(log: "DatabaseLog", name: str) -> Found:
 async def records_of(log: "DatabaseLog", found: Found) -> "list[Record]":
     """The events of what was found."""
     return await log.read(found.session, found.turn)
+
+
+def vocabulary(records: "Sequence[Record]", folder: Path | None) -> "Tokenizer | None":
+    """The tokenizer that wrote ids.
+
+    Args:
+        records: Events with the ids.
+        folder: Where it is said to be; None to try the bundled model's.
+
+    Returns:
+        The tokenizer; None where it is not known.
+
+    Raises:
+        typer.BadParameter: Another one wrote the ids.
+    """
+    from arriero.models import DEMO
+    from arriero.prompts.tokens import Tokenizer
+    from arriero.stack.events import TurnStarted
+
+    wrote = {record.event.vocabulary for record in records if isinstance(record.event, TurnStarted)} - {""}
+    given = tokenizer_at(folder)
+    if given is not None and wrote and given.fingerprint not in wrote:
+        raise typer.BadParameter("another tokenizer wrote these ids: give the model's own", param_hint="--tokenizer")
+    if given is not None or not wrote:
+        return given
+    bundled = Tokenizer.from_folder(DEMO)
+    return bundled if bundled.fingerprint in wrote else None
 
 
 def _session(name: str, turns: "list[TurnSummary]") -> Found:

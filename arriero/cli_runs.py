@@ -14,10 +14,10 @@ from uuid import uuid4
 
 import typer
 
-from arriero import cli_resume
-from arriero.cli_log import Id, LogAt, find, in_log, records_of
+from arriero import cli_replay, cli_resume
+from arriero.cli_log import Id, LogAt, find, in_log, records_of, vocabulary
 from arriero.cli_stack import Json, widen_output
-from arriero.terminal import example, one_line, print_json, tokenizer_at
+from arriero.terminal import example, one_line, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -95,7 +95,7 @@ def show(
 
     found, records = in_log(log, read)
     if html is not None:
-        _write_page(html, found, records, _vocabulary(records, tokenizer))
+        _write_page(html, found, records, vocabulary(records, tokenizer))
     elif as_json:
         for record in records:
             print_json(_record(record))
@@ -112,6 +112,11 @@ runs.command(
 runs.command(
     epilog=example("arriero runs decide alice 2.0=run", 'arriero runs decide alice \'2.0=edit:{"path": "b"}\' --by ana')
 )(cli_resume.decide)
+
+
+runs.command(
+    epilog=example("arriero runs replay alice", "arriero runs replay alice --watch --speed 2"),
+)(cli_replay.replay)
 
 
 @runs.command(epilog=example("arriero runs fork alice", "arriero runs fork alice --at 7 --into alice-again"))
@@ -248,22 +253,6 @@ def _record(record: "Record") -> dict[str, Any]:
 
     at = {"session": record.session, "turn": record.turn, "seq": record.seq, "time": record.time}
     return at | {"event": json.loads(to_json(record.event))}
-
-
-def _vocabulary(records: "Sequence[Record]", folder: Path | None) -> "Tokenizer | None":
-    """The tokenizer that wrote the ids: the one that is given, else the bundled model's if it is that."""
-    from arriero.models import DEMO
-    from arriero.prompts.tokens import Tokenizer
-    from arriero.stack.events import TurnStarted
-
-    wrote = {record.event.vocabulary for record in records if isinstance(record.event, TurnStarted)} - {""}
-    given = tokenizer_at(folder)
-    if given is not None and wrote and given.fingerprint not in wrote:
-        raise typer.BadParameter("another tokenizer wrote these ids: give the model's own", param_hint="--tokenizer")
-    if given is not None or not wrote:
-        return given
-    bundled = Tokenizer.from_folder(DEMO)
-    return bundled if bundled.fingerprint in wrote else None
 
 
 def _write_page(page: Path, found: "Found", records: "Sequence[Record]", tokenizer: "Tokenizer | None") -> None:

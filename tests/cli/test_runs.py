@@ -241,10 +241,28 @@ def test_redaction_leaves_the_shape_and_no_text(arriero, log: Path) -> None:
     assert arriero("runs", "show", "alice", "--html", log.with_name("a.html"), "--log", log).code == 0
 
 
+def test_a_replay_says_where_a_session_is_not_what_the_loop_makes_of_it(arriero, log: Path) -> None:
+    done = arriero("runs", "replay", "alice", "--log", log)  # its prompts were never rendered
+    assert done.code == 1
+    assert done.out.startswith("alice: 2 turns, ")
+    assert "event 1 of turn aaaa1111: " in done.out
+    told = json.loads(arriero("runs", "replay", "alice", "--json", "--log", log).out)
+    assert (told["exact"], told["differences"][0]["recorded"]) == (False, "PromptAppended")
+
+
+def test_a_replay_can_be_watched(arriero, log: Path) -> None:
+    done = arriero("runs", "replay", "aaaa", "--watch", "--speed", 1000, "--log", log)
+    assert done.code == 0
+    assert "answer    Good day." in done.out
+    lines = arriero("runs", "replay", "alice", "--watch", "--json", "--log", log).out.splitlines()
+    assert "".join(e["text"] for e in map(json.loads, lines) if e["kind"] == "TextDelta") == "Good day." + EVIL
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["list"], "--log"),
+        (["replay", "alice", "--speed", "2", "--log", "LOG"], "--watch"),
         (["list", "--state", "asleep", "--log", "LOG"], "--state"),
         (["show", "alice", "--log", "no/such/file"], "no event log"),
         (["show", "alice", "--html", "no/such/folder/page.html", "--log", "LOG"], "--html"),

@@ -80,6 +80,9 @@ def test_another_may_decide_days_before_the_turn_goes_on(arriero, program: Path)
     tree = arriero("runs", "show", session).out
     assert 'approved with changes by ana: {"mule": "Bramble"}' in tree
     assert 'call  mule_load(mule="Bramble")' in tree
+    replayed = arriero("runs", "replay", session)
+    assert (replayed.code, "events came out as they are logged" in replayed.out) == (0, True)
+    assert program.with_name("runs").read_text() == "Bramble\n"
 
 
 def test_what_it_waits_for_is_asked_on_standard_input(arriero, program: Path) -> None:
