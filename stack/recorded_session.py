@@ -22,6 +22,7 @@ from arriero.stack.events import (
     TranscriptRewritten,
     TurnFailed,
     TurnFinished,
+    TurnPaused,
     TurnResumed,
     TurnStarted,
     WorkflowFinished,
@@ -101,8 +102,12 @@ class RecordedSession:
     def ahead(self) -> Iterator[Event]:
         """What the loop gives in the turn that runs, as far as the log tells."""
         begins = isinstance(self.next, TurnStarted | TurnResumed)
-        events = (record.event for record in islice(self.left, int(begins), None))
-        return takewhile(lambda event: not is_given(event), events)
+        for record in islice(self.left, int(begins), None):
+            if is_given(record.event):
+                return
+            yield record.event
+            if isinstance(record.event, TurnFinished | TurnPaused):
+                return
 
     def of_turn(self) -> Iterator[Event]:
         """What is left of the turn that runs, whatever cut it."""

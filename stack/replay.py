@@ -54,8 +54,8 @@ class Replay:
         turns: How many turns it has.
         compared: Events that the loop gave, and that were compared with the log's.
         given: Events that were taken as they are, for nothing that the loop does leads to them: that a process died
-            or resumed, that a limit or somebody ended a turn, what people decided while nothing ran; and the rest of a
-            turn that went another way.
+            or resumed, that a limit or somebody ended a turn, what people did while nothing ran; and the rest of a turn
+            that went another way.
         differences: Where a turn went another way, at most one for each run of a turn.
     """
 

@@ -14,6 +14,9 @@ from arriero.models import DEMO
 from arriero.prompts.dialect import Dialect
 from arriero.prompts.errors import UnknownDialect
 from arriero.prompts.messages import Message
+from arriero.prompts.options import RenderOptions
+from arriero.stack.compact_session import compact_session
+from arriero.stack.compaction import Compaction
 from arriero.stack.decisions import Decision
 from arriero.stack.engine import Engine
 from arriero.stack.events import Event, TurnFinished
@@ -32,20 +35,21 @@ class Stack:
     """Everything a turn needs besides its tools. Open one with `Stack.connect` or `Stack.local`.
 
     Args:
-        engine: The model.
-        dialect: How it writes.
-        log: Where events go.
-        guard: Model that shields ask; None for the same model.
-        tracing: Hears of every turn, for OpenTelemetry; None for nobody.
+            engine: The model.
+            dialect: How it writes.
+            log: Where events go.
+            guard: Model that shields ask; None for the same model.
+            tracing: Hears of every turn, for OpenTelemetry; None for nobody.
 
     Example:
-        >>> import anyio
-        >>> from arriero.prompts.messages import Message
-        >>> async def kinds() -> list[str]:
-        ...     async with Stack.local() as stack:
-        ...         return [type(event).__name__ async for event in stack.run_turn([Message("user", "Hello!")])]
-        >>> anyio.run(kinds)[-1]
-        'TurnFinished'
+            >>> import anyio
+            >>> from arriero.prompts.messages import Message
+    from arriero.prompts.options import RenderOptions
+            >>> async def kinds() -> list[str]:
+            ...     async with Stack.local() as stack:
+            ...         return [type(event).__name__ async for event in stack.run_turn([Message("user", "Hello!")])]
+            >>> anyio.run(kinds)[-1]
+            'TurnFinished'
     """
 
     def __init__(
@@ -208,14 +212,16 @@ class Stack:
         Returns:
             The turn's further events.
         """
-        return resume_turn(
+        terms = terms or Terms()
+        events = resume_turn(
             engine=self.engine,
             dialect=self.dialect,
             sessions=self.sessions,
-            terms=terms or Terms(),
+            terms=terms,
             session=session,
             decisions=decisions,
         )
+        return self._watched(events, terms, session)
 
     async def decide(self, session: str, waiting: str, decision: Decision) -> None:
         """Decide about a call that waits. A turn that has paused goes on when it is resumed.
@@ -275,6 +281,31 @@ class Stack:
                 return False
             await self.sessions.log_events(tape, turn.id, [TurnFinished("", "cancelled", turn.usage, turn.ran)])
         return True
+
+    async def compact(
+        self, session: str, policy: Compaction, *, most: int | None = None, options: RenderOptions | None = None
+    ) -> int:
+        """Shorten a session between its turns. A turn does so by itself, where its terms have a policy.
+
+        Args:
+            session: The session.
+            policy: What it gives up.
+            most: Most tokens that may stay; None for half of the model's context.
+            options: How its prompts are rendered, where the terms of its turns do not have the default options.
+
+        Returns:
+            How many tokens it is shorter. With 0 nothing was logged.
+
+        Raises:
+            UnknownSession: The log has no such session.
+            TurnWaiting: Its last turn is not over.
+            NotCompacted: Even what the policy leaves is longer than `most`.
+            InvalidCompaction: The policy gave up what must stay.
+            SessionBusy: A turn of it runs.
+            LogError: It could not be logged.
+        """
+        default = RenderOptions(repair=True)
+        return await compact_session(self.sessions, session, self, policy, most, options or default)
 
     async def fork(self, session: str, *, at: int | None = None, into: str | None = None) -> str:
         """Begin a session as a copy of another one. A turn that was not over there can be resumed in both.

@@ -119,6 +119,8 @@ class Tape:
     def _apply_rare(self, event: Event) -> None:
         if isinstance(event, MessageAdded):
             self.unread.append(event.message)
+        if isinstance(event, TranscriptRewritten):
+            self._rewrite(event)
         turn = self.turn
         if turn is None:
             return
@@ -138,8 +140,6 @@ class Tape:
                 turn.waiting, turn.ran = waiting, duration
             case TurnResumed():
                 turn.waiting = ()
-            case TranscriptRewritten():
-                self._rewrite(event, turn)
             case HandedOff(_, agent):
                 self.agent = agent
             case LimitReached("context"):
@@ -165,13 +165,15 @@ class Tape:
         self.agent = event.agent or self.agent
         self.unread += event.messages
 
-    def _rewrite(self, event: TranscriptRewritten, turn: OpenTurn) -> None:
-        if turn.mark.before is None:
-            turn.mark.before = (self.ids[: turn.mark.ids], self.messages[: turn.mark.messages])
-        self._read()
+    def _rewrite(self, event: TranscriptRewritten) -> None:
+        turn = self.turn
+        if turn is not None:
+            if turn.mark.before is None:
+                turn.mark.before = (self.ids[: turn.mark.ids], self.messages[: turn.mark.messages])
+            self._read()
+            turn.prompted, turn.answer = turn.step + 1, None
         self.ids, self.messages = TokenIds(event.token_ids), list(event.messages)
         self.tools, self.builtins = event.tools, event.builtins
-        turn.prompted, turn.answer = turn.step + 1, None
 
     def _end(self, reason: str) -> None:
         turn = self.turn
