@@ -12,7 +12,6 @@ from arriero.agents.turn import Turn
 from arriero.agents.workflow.errors import WorkflowChanged
 from arriero.agents.workflow.state import Pending, label
 from arriero.stack.events import Event, TurnFinished, TurnStarted
-from arriero.stack.log import EventLog
 
 if TYPE_CHECKING:
     from arriero.agents.agent import Agent
@@ -35,7 +34,6 @@ class NodeContext(Generic[Deps]):
         key: Which run of the step this is: the rounds of its loops and the position of its item, from 1.
         attempt: Number of the attempt, from 1.
         deps: What the run was given for its steps.
-        log: Where the run is recorded, and the turns of its agents.
         resumed: Whether another process may have begun this attempt.
         decisions: What was decided about what waits, by its id.
         waiting: What waits for a decision, as far as this attempt has found.
@@ -46,7 +44,6 @@ class NodeContext(Generic[Deps]):
     key: str
     attempt: int
     deps: Deps
-    log: EventLog
     resumed: bool = False
     decisions: "Mapping[str, Decision]" = field(default_factory=dict)
     waiting: list[Pending] = field(default_factory=list)
@@ -86,7 +83,7 @@ class NodeContext(Generic[Deps]):
         """
         name = self._numbered(name or agent.name)
         session = self.session(name)
-        before = [record.event for record in await self.log.read(session)] if self.resumed else []
+        before = [each.event for each in await agent.open_stack.log.read(session)] if self.resumed else []
         if before:
             turn = await self._again(agent, text, deps, name, before)
         else:

@@ -19,7 +19,7 @@ from arriero.agents.workflow.values import dump, load
 from arriero.prompts.messages import JSON
 from arriero.stack.decisions import Decision, InvalidDecision
 from arriero.stack.events import Event, NodeFailed, NodeFinished, NodeStarted, WorkflowFinished, WorkflowPaused
-from arriero.stack.log import EventLog
+from arriero.stack.log import EventLog, LogError
 
 Out = TypeVar("Out")
 
@@ -318,13 +318,13 @@ class Running:
             await self.write(NodeStarted(step.name, key, attempt, of))
             prefix = f"{label(step.name, key)}/"
             decisions = {id_[len(prefix) :]: made for id_, made in self.decisions.items() if id_.startswith(prefix)}
-            context = NodeContext(self.run, step.name, key, attempt, self.deps, self.log, resumed, decisions)
+            context = NodeContext(self.run, step.name, key, attempt, self.deps, resumed, decisions)
             started = time.perf_counter()
             try:
                 output = dump(step.gives, await self._call(step, arguments, context))
             except BaseException as error:
-                if isinstance(error, anyio.get_cancelled_exc_class()):
-                    raise
+                if isinstance(error, (anyio.get_cancelled_exc_class(), LogError)):
+                    raise  # the run breaks off here, as if the process had died
                 if context.waiting:
                     self._pending += context.waiting
                     raise _Stopped from None
