@@ -337,7 +337,7 @@ async def settle(
             return replace(item, session=session, turn=turn)
         if end.reason not in _TRIED_AGAIN:
             last = [record.event for record in records if record.turn == records[-1].turn]
-            return replace(item, session=session, turn=Turn.of(last, session, agent.reader), known=True)
+            return replace(item, session=session, turn=agent.turn_of(last, session), known=True)
         going = [record.seq for record in records if not isinstance(record.event, TurnFailed | TurnFinished)]
         before = (session, going[-1])
     raise AssertionError("attempts are counted without end")

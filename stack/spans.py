@@ -124,7 +124,7 @@ class Spans:
             context=parent,
             attributes={
                 "gen_ai.operation.name": subject.operation,
-                "gen_ai.conversation.id": subject.session,
+                **({"gen_ai.conversation.id": subject.session} if subject.session else {}),
                 **self._common,
                 **(named if subject.name else {}),
             },

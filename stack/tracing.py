@@ -1,7 +1,7 @@
 """What happens in turns, for OpenTelemetry. Nothing is recorded unless a stack is given a `Tracing`."""
 
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -171,33 +171,49 @@ class Tracing:
         session: str,
         name: str = "",
         model: str = "",
-        operation: "Operation" = "invoke_agent",
     ) -> AsyncGenerator[Event, None]:
         """The same events, recorded as they come. `Stack` calls this for every turn.
 
         Args:
-            events: Events of a turn, or of a workflow's run.
+            events: Events of a turn.
             session: The session.
-            name: Name of the agent, or of the workflow.
+            name: Name of the agent.
             model: The engine's model.
-            operation: What the events are the record of.
 
         Returns:
             The events; `events` itself where nobody would hear of them.
         """
-        if self._tracers is None and self._meters is None and _nobody_listens():
+        if self._unheard():
             return events
-        from arriero.stack.spans import Spans, Subject
+        return _watched(events, lambda: self._begin("invoke_agent", session, name, model))
 
-        subject = Subject(
-            operation=operation,
-            session=session,
-            name=name,
-            model=model,
-            provider=self._provider,
-            content=self._content,
-        )
-        return _watched(events, lambda: Spans(self._made(), subject, _around()))
+    @contextmanager
+    def workflow(self, name: str, *, session: str = "") -> Iterator[Callable[[Event], None]]:
+        """Record the run of a workflow that the block awaits; turns of agents in it are below the run.
+
+        Args:
+            name: Name of the workflow.
+            session: Name of the run.
+
+        Yields:
+            What hears of the run's events, for `watch=` of `Workflow.run` and `Workflow.resume`.
+        """
+        if self._unheard():
+            yield lambda _: None
+            return
+        from opentelemetry import context
+
+        spans, over = self._begin("invoke_workflow", session, name, ""), "abandoned"
+        token = context.attach(spans.within)
+        try:
+            yield spans.take
+            over = ""
+        except Exception as error:
+            over = type(error).__name__
+            raise
+        finally:
+            context.detach(token)
+            spans.end(over)
 
     def close(self) -> None:
         """Export what is left, of a tracing that was made with `to_otlp` or `to_file`. Closing twice is fine."""
@@ -212,6 +228,22 @@ class Tracing:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _unheard(self) -> bool:
+        return self._tracers is None and self._meters is None and _nobody_listens()
+
+    def _begin(self, operation: "Operation", session: str, name: str, model: str) -> "Spans":
+        from arriero.stack.spans import Spans, Subject
+
+        subject = Subject(
+            operation=operation,
+            session=session,
+            name=name,
+            model=model,
+            provider=self._provider,
+            content=self._content,
+        )
+        return Spans(self._made(), subject, _around())
 
     def _made(self) -> "Instruments":
         if self._instruments is None:

@@ -1,14 +1,10 @@
 """Spans and measurements of turns, as a collector gets them."""
 
-import gzip
 import json
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import anyio
@@ -22,10 +18,12 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from scripted import Say, call, run, scripted_stack
 
 from arriero import Agent, Limits, Message, Stack, tool
+from arriero.agents.workflow import NodeError, Workflow
+from arriero.stack.decisions import Decision
 from arriero.stack.errors import EngineInterrupted
 from arriero.stack.shields import Verdict
 from arriero.stack.terms import Terms
-from arriero.stack.tracing import Tracing, TracingUnavailable
+from arriero.stack.tracing import Tracing
 from arriero.tools import ToolError
 
 pytestmark = pytest.mark.anyio
@@ -267,6 +265,49 @@ async def test_the_context_of_the_reader_is_its_own_between_events() -> None:
             assert not trace.get_current_span().get_span_context().is_valid
 
 
+async def test_a_workflow_is_a_span_with_its_nodes_and_turns_below() -> None:
+    stack, seen = traced_stack("A mule.<|eot_id|>")
+    flow: Workflow[str, str] = Workflow("naming", takes=str, gives=str)
+
+    @flow.step(flow.input)
+    async def name(text: str) -> str:
+        return (await Agent(stack, name="namer").run(text)).text
+
+    @flow.step(name)
+    def fail(text: str) -> str:
+        raise ZeroDivisionError
+
+    flow.returns(fail)
+    with pytest.raises(NodeError), stack.tracing.workflow("naming", session="run-1") as watch:
+        await flow.run("What is it?", log=stack.log, run="run-1", watch=watch)
+    whole = seen.spans["invoke_workflow naming"]
+    assert attributes(whole)["gen_ai.workflow.name"] == "naming"
+    assert attributes(whole)["error.type"] == "workflow_failed"
+    assert {seen.parent(name) for name in ("node name", "node fail", "invoke_agent namer")} == {whole.name}
+    assert attributes(seen.spans["node fail"])["error.type"] == "ZeroDivisionError"
+    assert not trace.get_current_span().get_span_context().is_valid
+
+
+async def test_a_turn_that_is_resumed_is_a_span_of_its_own() -> None:
+    @tool(sensitive=True)
+    def sell(mule: int) -> str:
+        """Sell a mule."""
+        return "sold"
+
+    stack, seen = traced_stack(call("sell", mule=1), "Done.<|eot_id|>")
+    agent = Agent(stack, tools=[sell])
+    paused = await agent.run("Sell mule 1", session="alice")
+    first = seen.spans["invoke_agent agent"]
+    assert attributes(first)["arriero.turn.reason"] == "paused"
+    assert [event.name for event in first.events] == ["arriero.decision_asked"]
+    seen.memory.clear()
+    await agent.resume("alice", decisions={paused.waiting[0].id: Decision.run()})
+    again = seen.spans["invoke_agent agent"]
+    assert attributes(again)["arriero.turn.reason"] == "answer"
+    assert [event.name for event in again.events] == ["arriero.resumed", "arriero.decision_given"]
+    assert seen.names == ["execute_tool sell", "chat scripted", "invoke_agent agent"]
+
+
 async def test_turns_side_by_side_do_not_mix() -> None:
     seen = Seen()
 
@@ -324,83 +365,3 @@ def test_a_stack_without_tracing_never_loads_opentelemetry() -> None:
         [sys.executable, "-c", program], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-
-
-async def test_spans_go_to_a_file_as_lines_of_json(tmp_path: Path) -> None:
-    path = tmp_path / "spans.jsonl"
-    with Tracing.to_file(path, service="mules") as tracing:
-        for _ in range(2):
-            stack = scripted_stack("Yes.<|eot_id|>")
-            stack.tracing = tracing
-            await Agent(stack).run("Go")
-    spans = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    assert [span["name"] for span in spans] == ["chat scripted", "invoke_agent agent"] * 2
-    assert spans[0]["parent_id"] == spans[1]["context"]["span_id"]
-    assert spans[0]["resource"]["attributes"]["service.name"] == "mules"
-
-
-def test_a_file_that_cannot_be_written_is_a_typed_error(tmp_path: Path) -> None:
-    with pytest.raises(TracingUnavailable, match="give another file"):
-        Tracing.to_file(tmp_path / "missing" / "spans.jsonl")
-
-
-@dataclass
-class Collector:
-    """What a collector was sent."""
-
-    url: str = ""
-    bodies: dict[str, list[bytes]] = field(default_factory=dict)
-    keys: set[str | None] = field(default_factory=set)
-
-
-@pytest.fixture
-def collector() -> Iterator[Collector]:
-    """A collector that takes OTLP over HTTP."""
-    got = Collector()
-
-    class Receiver(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            if self.headers.get("content-encoding") == "gzip":
-                body = gzip.decompress(body)
-            got.bodies.setdefault(self.path, []).append(body)
-            got.keys.add(self.headers.get("x-key"))
-            self.send_response(200)
-            self.send_header("content-length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            return
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
-    got.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield got
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-async def test_a_collector_gets_spans_and_measurements(collector: Collector) -> None:
-    from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-
-    stack = scripted_stack(call("double", number=21), "It is 42.<|eot_id|>")
-    with Tracing.to_otlp(collector.url + "/", headers={"x-key": "k"}, service="mules") as stack.tracing:
-        await Agent(stack, tools=[double], name="adder").run("Twice 21?")
-    assert sorted(collector.bodies) == ["/v1/metrics", "/v1/traces"]
-    assert collector.keys == {"k"}
-    sent = ExportTraceServiceRequest.FromString(collector.bodies["/v1/traces"][0]).resource_spans[0]
-    names = [span.name for span in sent.scope_spans[0].spans]
-    assert names == ["chat scripted", "execute_tool double", "chat scripted", "invoke_agent adder"]
-    service = {pair.key: pair.value.string_value for pair in sent.resource.attributes}["service.name"]
-    assert service == "mules"
-    measured = ExportMetricsServiceRequest.FromString(collector.bodies["/v1/metrics"][-1]).resource_metrics[0]
-    assert "gen_ai.client.token.usage" in [metric.name for metric in measured.scope_metrics[0].metrics]
-
-
-async def test_a_turn_does_not_notice_a_collector_that_is_not_there() -> None:
-    stack = scripted_stack("Yes.<|eot_id|>")
-    with Tracing.to_otlp("http://127.0.0.1:9", timeout=0.1) as stack.tracing:
-        assert (await Agent(stack).run("Go")).text == "Yes."
