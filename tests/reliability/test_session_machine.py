@@ -47,7 +47,7 @@ pytestmark = pytest.mark.reliability
 T = TypeVar("T")
 WALKS = float(os.environ.get("ARRIERO_WALKS", "1"))
 
-THINGS = st.sampled_from(["hay", "rope", "tent"])
+THINGS = st.sampled_from(["hay", "rope", "lamp"])
 NAMES = ("alice", "bruno", "carla")
 
 
@@ -81,8 +81,9 @@ PAST = {"look": "saw", "pay": "paid", "sell": "sold"}
 
 def said(asked: Asked) -> Answer:
     """What the model answers: calls what the user names, and says that it is done when it has a result."""
-    words = asked.new.split("user<|end_header_id|>\n\n")[-1].split("<|eot_id|>")[0].split()
-    if "ipython<|end_header_id|>" in asked.new or not words:
+    last = asked.new.split("<|start_header_id|>")[-1]
+    words = last.split()
+    if last.startswith("ipython") or "mind" in words:
         return "Done."
     *_, verb, thing = words
     if verb == "hang":
@@ -434,7 +435,7 @@ class Walk(RuleBasedStateMachine):
         if redact:
             model.redacted = True
             texts = str([record.event for record in self.do(self.log.read(name))])
-            assert not any(thing in texts for thing in ("hay", "rope", "tent"))
+            assert not any(thing in texts for thing in ("hay", "rope", "lamp"))
         else:
             self.sessions[name] = Session()
             assert self.do(self.log.length(name)) == 0
@@ -498,7 +499,7 @@ class WalkOverPostgres(Walk):
         return f"{self.dsn}?schema=walk_{secrets.token_hex(6)}"
 
 
-def walks(number: int, steps: int = 10) -> settings:
+def walks(number: int, steps: int = 8) -> settings:
     return settings(
         max_examples=max(1, int(number * WALKS)),
         stateful_step_count=steps,
@@ -509,7 +510,7 @@ def walks(number: int, steps: int = 10) -> settings:
     )
 
 
-Walk.TestCase.settings = walks(60)
+Walk.TestCase.settings = walks(1_800)
 WalkOverFile.TestCase.settings = walks(150)
 WalkOverPostgres.TestCase.settings = walks(50)
 
