@@ -14,7 +14,7 @@ _GAP = 28.0
 _LAYER_GAP = 54.0
 _PASSAGE = 12.0
 _SWEEPS = 8
-MARGIN = 16.0
+MARGIN = 20.0
 
 Point = tuple[float, float]
 
