@@ -319,10 +319,21 @@ async def settle(
         The item with its turn.
 
     Raises:
+        SessionBusy: Another process is at it.
         ArrieroError: As from `Agent.run` and `Agent.resume`.
     """
     if not named:
         return replace(item, turn=await agent.run(item.text, session=item.session, deps=deps))
+    claim = f"{item.session}#"  # the turn takes the session itself; this is for looking at it and then taking it
+    await stack.log.take(claim)
+    try:
+        return await _resumed(agent, stack, item, deps)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await stack.log.release(claim)
+
+
+async def _resumed(agent: "Agent[Any, Output]", stack: Stack, item: Item[Output], deps: Any) -> Item[Output]:
     before: tuple[str, int] | None = None
     for attempt in count(1):
         session = item.session if attempt == 1 else f"{item.session}~{attempt}"

@@ -5,6 +5,7 @@ import secrets
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -12,13 +13,15 @@ from pathlib import Path
 import anyio
 import anyio.lowlevel
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from arriero import Agent, Limits, tool
+from arriero import Agent, Limits, Stack, tool
 from arriero.agents.map import Item, ItemFailed, MapProgress, map_inputs
 from arriero.prompts.errors import InvalidMessage
 from arriero.stack.decisions import Decision
 from arriero.stack.errors import EngineInterrupted
-from arriero.stack.log import EventLog, open_log
+from arriero.stack.log import EventLog, SessionBusy, open_log
 from arriero.stack.terms import InvalidLimit
 from arriero.testing import Say, call, scripted_stack, when
 
@@ -251,6 +254,35 @@ async def test_the_deps_of_a_map_reach_the_tools() -> None:
     assert [result.content for result in item.turn.steps[0].results] == ["85"]
 
 
+async def test_two_maps_of_one_name_at_once_give_each_input_one_turn(event_log: EventLog) -> None:
+    stacks = [scripted_stack(*answers(*range(6), delay=0.01), log=event_log) for _ in range(2)]
+    found: list[Item[str]] = []
+
+    async def one(stack: Stack, order: int) -> None:
+        inputs = asking(*range(6)[::order])
+        found.extend(await map_inputs(Agent(stack), stack, inputs, concurrency=2, name="loads", progress=False))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(one, stacks[0], 1)
+        group.start_soon(one, stacks[1], -1)
+    assert {type(item.error) for item in found} <= {type(None), SessionBusy}
+    turns = await event_log.turns()
+    assert len(turns) == len({turn.session for turn in turns}) == 6
+
+
+@given(st.lists(st.integers(0, 3), max_size=6), st.lists(st.integers(0, 3), max_size=6))
+@settings(max_examples=20, deadline=None)
+def test_an_input_is_known_as_often_as_it_was_there_before(first: list[int], second: list[int]) -> None:
+    async def both() -> list[Item[str]]:
+        stack = scripted_stack(*answers(*range(4)))
+        await map_inputs(Agent(stack), stack, asking(*first), name="loads", progress=False)
+        return await map_inputs(Agent(stack), stack, asking(*second), name="loads", progress=False)
+
+    items = anyio.run(both)
+    assert [item.output for item in items] == [f"Load {number}." for number in second]
+    assert sum(item.known for item in items) == (Counter(first) & Counter(second)).total()
+
+
 async def test_progress_is_told_to_a_function() -> None:
     told: list[MapProgress] = []
     stack = scripted_stack(*answers(0), when("mule 1?", Say("", fault=EngineInterrupted("gone"))))
@@ -277,6 +309,17 @@ async def test_progress_is_a_line_where_there_is_no_terminal(capsys: pytest.Capt
     await map_inputs(Agent(stack), stack, asking(0, 1))
     out, err = capsys.readouterr()
     assert (out, err) == ("", "map: 2 of 2 done\n")
+
+
+async def test_progress_is_a_bar_on_a_terminal(tmp_path: Path) -> None:
+    seen, terminal = os.openpty()
+    with program(tmp_path, stderr=terminal) as process:
+        os.close(terminal)
+        process.communicate(timeout=60)
+    text = os.read(seen, 1 << 16).decode()
+    os.close(seen)
+    assert "\u2501" in text
+    assert "2 of 2 done" in text
 
 
 PROGRAM = """
@@ -313,9 +356,9 @@ anyio.run(main)
 """
 
 
-def program(folder: Path, *words: str) -> "subprocess.Popen[str]":
+def program(folder: Path, *words: str, stderr: int = subprocess.PIPE) -> "subprocess.Popen[str]":
     command = [sys.executable, "-c", PROGRAM, str(folder / "events.sqlite"), str(folder / "weighed"), *words]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
