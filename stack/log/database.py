@@ -147,7 +147,8 @@ class DatabaseLog(ABC):
             del self._held[session]
             raise
         self._owed.discard(session)
-        self._keep_renewing()
+        if not self.in_memory:
+            self._keep_renewing()
 
     async def release(self, session: str) -> None:
         """Give a session back; see `EventLog.release`."""
