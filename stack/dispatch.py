@@ -5,7 +5,6 @@ import hashlib
 from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import replace
 from functools import partial
 
 import anyio
@@ -13,7 +12,7 @@ import anyio
 from arriero.prompts.messages import ToolCall
 from arriero.stack.events import CallProgressed, DecisionAsked
 from arriero.stack.terms import Terms
-from arriero.tools import Progress, ToolContext, ToolResult
+from arriero.tools import Progress, Registry, ToolContext, ToolResult
 from arriero.tools.calling import PausedResult
 
 _WAITING_PROGRESS = 100
@@ -38,11 +37,12 @@ class Dispatch:
         self.ended: dict[int, ToolResult] = {}
         """Results that are not logged yet, by the position of the call."""
         self._context = context
-        self._calls: dict[int, tuple[ToolCall, asyncio.Task[ToolResult]]] = {}
+        self._calls: dict[int, tuple[ToolCall, asyncio.Task[None]]] = {}
         self._heard: deque[CallProgressed] = deque()
         self._news: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._late = False
+        self._fault: Exception | None = None
 
     @property
     def running(self) -> bool:
@@ -68,28 +68,30 @@ class Dispatch:
             call: The call.
             approved: Whether a person has said that it may run.
         """
-        context = replace(
-            self._context,
-            idempotency_key=call_key(self._context.session, self._context.run, self.step, position),
-            report=partial(self._hear, call),
+        own, session = self._context, self._context.session
+        context = ToolContext(
+            session=session,
+            run=own.run,
+            deadline=own.deadline,
+            idempotency_key=call_key(session, own.run, self.step, position),
             deps=terms.deps,
             approved=approved,
+            count_tokens=own.count_tokens,
+            report=partial(self._hear, call),
         )
-        serving = calling.set((self.step, position))  # the task keeps it
-        task = asyncio.get_running_loop().create_task(terms.registry.call(call, context))
-        calling.reset(serving)
-        task.add_done_callback(partial(self._end, position))
+        task = asyncio.get_running_loop().create_task(self._run(terms.registry, position, call, context))
         self._calls[position] = (call, task)
 
     async def news(self) -> None:
         """Wait until a call has ended, one tells its progress, results have waited for long, or `wake`."""
-        if self._heard or not self._calls or self.late:
-            return
-        self._news = asyncio.get_running_loop().create_future()
-        try:
-            await self._news
-        finally:
-            self._news = None
+        if self._calls and not (self._heard or self.late or self._fault):
+            self._news = asyncio.get_running_loop().create_future()
+            try:
+                await self._news
+            finally:
+                self._news = None
+        if self._fault is not None:
+            raise self._fault
 
     def wake(self) -> None:
         """Let `news` return."""
@@ -104,6 +106,8 @@ class Dispatch:
 
     def asked(self) -> list[DecisionAsked]:
         """What is to be decided inside of calls that cannot go on before, and is not logged."""
+        if not self.ended:
+            return []
         return [
             DecisionAsked(self.step, position, result.call, result.asked, str(result.error), result.nested)
             for position, result in sorted(self.ended.items())
@@ -145,12 +149,24 @@ class Dispatch:
             self._heard.append(CallProgressed(self.step, call, said.message, said.done, said.total))
             self.wake()
 
-    def _end(self, position: int, task: "asyncio.Task[ToolResult]") -> None:
-        if self._calls.get(position, (None, None))[1] is not task:
+    async def _run(self, registry: Registry, position: int, call: ToolCall, context: ToolContext) -> None:
+        result: ToolResult | None = None
+        try:
+            result = await registry.call(call, context)
+        except Exception as error:  # it makes results of what goes wrong with tools: this is a fault of its own
+            self._fault = error
+        finally:
+            self._end(position, result)
+
+    def _end(self, position: int, result: ToolResult | None) -> None:
+        known = self._calls.get(position)
+        if known is None or known[1] is not asyncio.current_task():
             return  # given up
         del self._calls[position]
-        if not task.cancelled():
-            self.ended[position] = task.result()
+        if result is not None:
+            self.ended[position] = result
+        elif self._fault is None:
+            self._fault = RuntimeError(f"the call of {known[0].name} was cancelled, and not by its turn")
         if not self._calls:
             self._quiet()
         elif self._timer is None:

@@ -175,6 +175,7 @@ class TurnLoop(Running):
         shown = without_text(said) if self.terms.output_shields and parsed.content else said
         await self.commit([said, *events], shown=[shown, *events])
         self._start(events)
+        self.replan = self.terms.decide is not None
         self.next = self._dispatch
 
     async def _conclude(self) -> None:
@@ -188,7 +189,7 @@ class TurnLoop(Running):
             self.next = self._append
             return
         usage = total(self.turn.usage, said.usage) if step else self.turn.usage
-        end = [*([limit] if limit else []), self.end(said.content, "limit" if limit else "answer", usage)]
+        end: list[Event] = [*([limit] if limit else []), self.end(said.content, "limit" if limit else "answer", usage)]
         seen: list[Event] = [*step]
         if self.terms.output_shields and said.content:
             if (verdicts := await self._judge_output(said, step)) is None:
@@ -218,7 +219,8 @@ class TurnLoop(Running):
     async def _dispatch(self) -> None:
         """Wait for news of the step's calls, until all have results or wait for somebody."""
         turn, dispatch = self.turn, self.dispatch
-        self.out += dispatch.progress()
+        if heard := dispatch.progress():
+            self.out += heard
         if asked := dispatch.asked():
             await self.commit(asked)
             for event in asked:

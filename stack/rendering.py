@@ -28,6 +28,7 @@ class Rendering:
     def __init__(self, engine: Engine, dialect: Dialect, tape: Tape, terms: Terms) -> None:
         self.engine, self.dialect, self.tape = engine, dialect, tape
         self.stop_ids = stop_ids(dialect, engine.tokenizer)
+        self._sampled: tuple[Sampling | None, Sampling] = (None, Sampling())
         self.adopt(terms)
 
     def adopt(self, terms: Terms) -> None:
@@ -49,7 +50,11 @@ class Rendering:
         sampling = terms.sampling if terms.constrain is None else terms.constrain(step, terms.sampling)
         room = self.engine.context_length - len(self.tape.ids)
         most = min(sampling.max_tokens, terms.limits.tokens - completion_tokens, room)
-        return replace(sampling, max_tokens=most, stop_ids=self.stop_ids)
+        known, made = self._sampled
+        if known is not sampling or made.max_tokens != most:
+            made = replace(sampling, max_tokens=most, stop_ids=self.stop_ids)
+            self._sampled = (sampling, made)
+        return made
 
     async def prompt(self, step: int, messages: Sequence[Message]) -> PromptAppended | TranscriptRewritten:
         """What brings messages to the model: ids that follow the transcript, or the whole of it anew.

@@ -178,11 +178,11 @@ async def test_a_policy_decides_in_place_of_a_person() -> None:
         return Decision.run(by="policy") if call.arguments["amount"] < 10 else None
 
     terms = Terms(registry=Registry([pay]), decide=small)
-    stack = scripted_stack(PAY, call("pay", amount=50), DONE)
+    stack = scripted_stack(PAY, call("pay", amount=7), call("pay", amount=50), DONE)
     events = await run(stack, "Pay", terms, "alice")
-    assert paid == [5]
-    assert [given.decision.by for given in of(DecisionGiven, events)] == ["policy"]
-    assert of(TurnPaused, events)[0].waiting == ("2.0",)
+    assert paid == [5, 7]
+    assert [given.decision.by for given in of(DecisionGiven, events)] == ["policy", "policy"]
+    assert of(TurnPaused, events)[0].waiting == ("3.0",)
 
 
 async def test_a_registry_that_can_ask_does_so_and_the_turn_does_not_pause() -> None:
