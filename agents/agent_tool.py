@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from arriero.agents.turn import Turn, Waiting
 from arriero.prompts.messages import JSON
 from arriero.stack.decisions import Decision
-from arriero.stack.dispatch import calling
+from arriero.stack.dispatch import call_key
 from arriero.stack.events import (
     CallProgressed,
     CallStarted,
@@ -149,14 +149,15 @@ async def _watched(
 async def _handed_on(log: EventLog, context: ToolContext, waiting: Waiting, nested: Sequence[Event]) -> Decision | None:
     """The decision that the outer turn was given for what the nested one waits for, if it has not taken it yet."""
     outer = [record.event for record in await log.read(context.session, context.run)]
-    place = calling.get(None)
 
     def is_taken(asked: DecisionAsked) -> bool:
         return f"{asked.step}.{asked.position}" == waiting.id and asked.asked == waiting.asked
 
     def is_handed_on(asked: DecisionAsked) -> bool:
-        of_this_call = (asked.step, asked.position) == place
-        return of_this_call and asked.asked == waiting.asked and asked.nested.endswith(f"#{waiting.id}")
+        key = call_key(context.session, context.run, asked.step, asked.position)
+        return (
+            key == context.idempotency_key and asked.asked == waiting.asked and asked.nested.endswith(f"#{waiting.id}")
+        )
 
     taken, given = len(_decided(nested, is_taken)), _decided(outer, is_handed_on)
     return given[taken] if taken < len(given) else None

@@ -48,10 +48,10 @@ async def compact_session(
 
         room = engine.context_length // 2 if most is None else most
         kept = await compacted(policy, tape.messages, lambda messages: len(ids_of(messages)), room)
-        if kept == tuple(tape.messages):
-            return 0
         ids = tuple(ids_of(kept))
-        dropped = max(0, len(tape.ids) - len(ids))
+        dropped = len(tape.ids) - len(ids)
+        if dropped <= 0 or kept == tuple(tape.messages):
+            return 0
         event = TranscriptRewritten("compaction", policy.name, kept, ids, tape.tools, tape.builtins, dropped)
         turn = (await sessions.log.turns(session))[0].turn
         await sessions.log_events(tape, turn, [event])

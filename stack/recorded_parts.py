@@ -10,7 +10,7 @@ import anyio
 
 from arriero.prompts.messages import Message, ToolCall
 from arriero.prompts.tokens import Tokenizer
-from arriero.stack.dispatch import calling
+from arriero.stack.dispatch import call_key
 from arriero.stack.engine import Delta, Sampling
 from arriero.stack.events import (
     CallFinished,
@@ -88,10 +88,10 @@ class RecordedTools(Registry):
 
     async def call(self, call: ToolCall, context: ToolContext | None = None) -> ToolResult:
         """The result that the log has, when its turn has come."""
-        place = calling.get()
+        context = context or ToolContext()
         while True:
             for event in self._session.ahead():
-                if isinstance(event, CallFinished | DecisionAsked) and (event.step, event.position) == place:
+                if isinstance(event, CallFinished | DecisionAsked) and _is_of(event, context):
                     if isinstance(event, CallFinished):
                         return event.result
                     return PausedResult(call, "", event.question, asked=event.asked, nested=event.nested)
@@ -187,6 +187,10 @@ def date_in(text: str) -> str | None:
     """The date that a prompt's system block names."""
     found = _DATE.search(text)
     return found[1].strip() if found else None
+
+
+def _is_of(event: CallFinished | DecisionAsked, context: ToolContext) -> bool:
+    return call_key(context.session, context.run, event.step, event.position) == context.idempotency_key
 
 
 async def _never_run(arguments: Mapping[str, Any], context: ToolContext) -> object:

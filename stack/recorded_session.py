@@ -210,7 +210,8 @@ def comparable(event: Event | None) -> str:
 def told(recorded: Event | None, produced: Event) -> str:
     """What is different, in words."""
     if recorded is None or _kind(recorded) != _kind(produced):
-        return f"the log has {_kind(recorded)}, the loop gave {_kind(produced)}"
+        why = f" ({produced.error}: {produced.message})" if isinstance(produced, TurnFailed) else ""
+        return f"the log has {_kind(recorded)}, the loop gave {_kind(produced)}{why}"
     fields = [
         name
         for name in produced.__slots__
