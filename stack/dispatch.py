@@ -150,6 +150,7 @@ class Dispatch:
             self.wake()
 
     async def _run(self, registry: Registry, position: int, call: ToolCall, context: ToolContext) -> None:
+        calling.set((self.step, position))  # for this task alone
         result: ToolResult | None = None
         try:
             result = await registry.call(call, context)
