@@ -169,7 +169,7 @@ class _Pool:
             else:
                 self._free.put_nowait(worker)
                 return done
-        raise WorkersLost(f"{self._attempts} workers died over input {item.position}: {lost}") from lost
+        raise WorkersLost(f"a worker died over input {item.position}, {self._attempts} times in all: {lost}") from lost
 
     async def _take(self) -> Any:
         worker = await self._free.get()
