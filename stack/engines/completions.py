@@ -11,6 +11,7 @@ from arriero.stack.errors import EngineError, EngineInterrupted, EngineRejected
 from arriero.stack.token_ids import TokenIds
 
 _LABEL = len("token_id:")
+_LARGEST_ID = (1 << 32) - 1
 
 
 def request_body(
@@ -155,6 +156,8 @@ class DeltaReader:
                 f"{self._where} answers without token ids: it must be vLLM 0.20 or newer, with nothing between that"
                 " rewrites its answers"
             )
+        if not all(type(id_) is int and 0 <= id_ <= _LARGEST_ID for id_ in token_ids):
+            raise TypeError("ids are whole numbers")
         used = choice.get("prompt_token_ids")
         if used is not None and used != list(self._prompt_ids):
             raise EngineRejected(
@@ -192,4 +195,7 @@ def _logprobs(found: dict[str, Any]) -> tuple[dict[int, float], ...]:
 
 def _usage(raw: dict[str, Any]) -> Usage:
     details = raw.get("prompt_tokens_details") or {}
-    return Usage(raw["prompt_tokens"], raw["completion_tokens"], details.get("cached_tokens"))
+    counts = raw["prompt_tokens"], raw["completion_tokens"], details.get("cached_tokens")
+    if not all(count is None or type(count) is int for count in counts) or None in counts[:2]:
+        raise TypeError("counts are whole numbers")
+    return Usage(*counts)
