@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -79,7 +79,7 @@ async def test_a_server_that_is_not_there_is_a_typed_error_at_once() -> None:
         said = await refused(PostgresLog(f"postgresql://u:hunter2@127.0.0.1:{nobody.getsockname()[1]}/d"))
     assert "check that the server runs there" in said
     assert "hunter2" not in said
-    assert time.monotonic() - began < 4.0
+    assert time.monotonic() - began < 20.0
 
 
 @pytest.mark.parametrize("dsn", ["postgresql://u:hunter2@[::", "postgresql://u:hunter2@h/d?nonsense=1", "nonsense"])
@@ -208,14 +208,14 @@ async def test_a_server_that_comes_back_in_time_is_waited_for(own_server: Postgr
 
 
 async def test_a_server_that_does_not_answer_is_a_typed_error_in_time(own_server: PostgresServer, schema: str) -> None:
-    log = PostgresLog(own_server.dsn, schema=schema, connections=1, timeout=0.5)
+    log = PostgresLog(own_server.dsn, schema=schema, connections=1, timeout=2.0)
     [[process]] = await log._select("SELECT pg_backend_pid()")
     os.kill(process, signal.SIGSTOP)
     try:
         began = time.monotonic()
-        with pytest.raises(LogError, match=r"did not answer within 0.5 s"):
+        with pytest.raises(LogError, match=r"did not answer within 2 s"):
             await log.append("alice", "t1", 0, [EVENT])
-        assert time.monotonic() - began < 5.0
+        assert time.monotonic() - began < 20.0
         await log.append("alice", "t1", 0, [EVENT])  # over another connection
     finally:
         os.kill(process, signal.SIGCONT)
@@ -250,6 +250,7 @@ class Breaking:
         self.server = urlsplit(dsn)
         self.when = when
         self.armed = False
+        self.swallows = False
         self.broken = 0
         self.listener = socket.create_server(("127.0.0.1", 0))
         netloc = f"{self.server.username}:{self.server.password}@127.0.0.1:{self.listener.getsockname()[1]}"
@@ -268,26 +269,20 @@ class Breaking:
                 threading.Thread(target=self.carry, args=(source, target, source is client), daemon=True).start()
 
     def carry(self, source: socket.socket, target: socket.socket, outward: bool) -> None:
-        try:
+        with suppress(OSError):
             while data := source.recv(65536):
-                if self.armed and outward and b"PromptAppended" in data:
-                    self.armed, self.broken = False, self.broken + 1
-                    if self.when == "after":
-                        target.sendall(data)
-                        target.recv(1, socket.MSG_PEEK)  # the server has answered
+                if outward and self.armed and b"PromptAppended" in data:
+                    self.armed, self.swallows = False, self.when == "after"
+                    if not self.swallows:
+                        self.broken += 1
+                        break
+                elif not outward and self.swallows:  # the server has answered
+                    self.swallows, self.broken = False, self.broken + 1
                     break
                 target.sendall(data)
-        except OSError:
-            pass
         for end in (source, target):
-            with_reset(end)
-
-
-def with_reset(end: socket.socket) -> None:
-    try:
-        end.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        return
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager
