@@ -70,6 +70,17 @@ async def import_sessions(
         NewerLog: A later release exported it.
         LogConflict: The log has a session of that name.
         LogError: The log could not be written.
+
+    Example:
+        >>> import anyio
+        >>> from arriero.stack.events import LimitReached
+        >>> from arriero.stack.log import SQLiteLog
+        >>> async def copied() -> list[str]:
+        ...     log, other = SQLiteLog(":memory:"), SQLiteLog(":memory:")
+        ...     await log.append("alice", "t1", 0, [LimitReached("steps", "8 of 8")])
+        ...     return await import_sessions(other, export_session(log, "alice"), rename=str.upper)
+        >>> anyio.run(copied)
+        ['ALICE']
     """
     written: list[str] = []
     reading = _Reading(rename or str)

@@ -80,6 +80,17 @@ async def prune(log: DatabaseLog, retention: Retention, *, now: float | None = N
 
     Raises:
         LogError: The log could not be read or written. What was pruned before stays pruned.
+
+    Example:
+        >>> import anyio
+        >>> from arriero.stack.events import LimitReached
+        >>> from arriero.stack.log import SQLiteLog
+        >>> async def deleted() -> tuple[str, ...]:
+        ...     log = SQLiteLog(":memory:")
+        ...     await log.append("alice", "t1", 0, [LimitReached("steps", "8 of 8")])
+        ...     return (await prune(log, Retention(delete_after=3600.0), now=time.time() + 7200.0)).deleted
+        >>> anyio.run(deleted)
+        ('alice',)
     """
     now = time.time() if now is None else now
     done: dict[str, list[str]] = {"delete": [], "redact": [], "busy": []}
