@@ -5,12 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from arriero.agents.agent import Agent
+    from arriero.agents.context import Context
+    from arriero.agents.instructions import Template
+    from arriero.agents.output import Answer
     from arriero.agents.turn import Step, Turn
     from arriero.prompts.dialect import Dialect
     from arriero.prompts.errors import ArrieroError
     from arriero.prompts.messages import Message, ToolCall
     from arriero.prompts.options import RenderOptions
     from arriero.prompts.tokens import Tokenizer
+    from arriero.stack.decisions import Decision
     from arriero.stack.engine import Sampling, Usage
     from arriero.stack.errors import EngineError
     from arriero.stack.events import (
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
         TurnFinished,
         VerdictGiven,
     )
-    from arriero.stack.log import SQLiteLog
+    from arriero.stack.log import SQLiteLog, open_log
     from arriero.stack.shields import LlamaGuard, Shield, Verdict
     from arriero.stack.stack import Stack
     from arriero.stack.terms import Limits
@@ -32,9 +36,12 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Agent",
+    "Answer",
     "ArrieroError",
     "CallFinished",
     "CallStarted",
+    "Context",
+    "Decision",
     "Dialect",
     "EngineError",
     "Event",
@@ -48,6 +55,7 @@ __all__ = [
     "Stack",
     "Step",
     "StepFinished",
+    "Template",
     "TextDelta",
     "Tokenizer",
     "Tool",
@@ -59,17 +67,22 @@ __all__ = [
     "Usage",
     "Verdict",
     "VerdictGiven",
+    "open_log",
     "tool",
 ]
 
 _HOMES = {
     "agents.agent": ("Agent",),
+    "agents.context": ("Context",),
+    "agents.instructions": ("Template",),
+    "agents.output": ("Answer",),
     "agents.turn": ("Step", "Turn"),
     "prompts.dialect": ("Dialect",),
     "prompts.errors": ("ArrieroError",),
     "prompts.messages": ("Message", "ToolCall"),
     "prompts.options": ("RenderOptions",),
     "prompts.tokens": ("Tokenizer",),
+    "stack.decisions": ("Decision",),
     "stack.engine": ("Sampling", "Usage"),
     "stack.errors": ("EngineError",),
     "stack.events": (
@@ -81,7 +94,7 @@ _HOMES = {
         "TurnFinished",
         "VerdictGiven",
     ),
-    "stack.log": ("SQLiteLog",),
+    "stack.log": ("SQLiteLog", "open_log"),
     "stack.shields": ("LlamaGuard", "Shield", "Verdict"),
     "stack.stack": ("Stack",),
     "stack.terms": ("Limits",),
