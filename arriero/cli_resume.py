@@ -66,11 +66,11 @@ def resume(
     from arriero.agents.chat import go_on
 
     decisions = _decisions(decide or (), by)
-    found = in_log(log, lambda opened: find(opened, name))
+    session = in_log(log, lambda opened: _conversation(opened, name))
     opening = stack_of(engine, url, model, tokenizer, dialect, api_key, log)
     make = agent_maker(program) if program else chat_agent(bundled=url is None and model is None)
     shown = presenter(as_json)
-    if not go_on(opening, make, shown, session=found.session, decisions=decisions, complain=complain):
+    if not go_on(opening, make, shown, session=session, decisions=decisions, complain=complain):
         raise typer.Exit(1)
 
 
@@ -93,7 +93,7 @@ def decide(
     made = _decisions(decisions or (), by)
 
     async def record(opened: "DatabaseLog") -> "tuple[Waiting, ...]":
-        session = (await find(opened, name)).session
+        session = await _conversation(opened, name)
         if made:
             await _record(opened, session, made)
         return await waiting_calls(opened, session)
@@ -106,6 +106,18 @@ def decide(
             typer.echo(f"{call.id}  {call.asked}  {one_line(call.question or call.call.name)}")
     if not waiting and not as_json:
         typer.echo("no call waits", err=True)
+
+
+async def _conversation(log: "DatabaseLog", name: str) -> str:
+    """The session of that name; misuse if it is the run of a workflow, which only its program can go on with."""
+    from arriero.stack.events import WorkflowStarted
+
+    session = (await find(log, name)).session
+    for record in await log.read(session):
+        if isinstance(record.event, WorkflowStarted):
+            flow = f"{session!r} is a run of the workflow {record.event.workflow!r}"
+            raise typer.BadParameter(f"{flow}: its program goes on with it, by flow.resume", param_hint="ID")
+    return session
 
 
 async def _record(log: "DatabaseLog", session: str, decisions: "Mapping[str, Decision]") -> None:

@@ -1,5 +1,6 @@
 import json
 import re
+import secrets
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,13 +17,15 @@ from arriero.stack.events import (
     CallStarted,
     DecisionAsked,
     Event,
+    NodeStarted,
     PromptAppended,
     StepFinished,
     TurnFinished,
     TurnPaused,
     TurnStarted,
+    WorkflowStarted,
 )
-from arriero.stack.log import SQLiteLog
+from arriero.stack.log import open_log
 from arriero.tools import ToolResult
 
 COMMANDS = ["list", "show", "resume", "decide", "fork", "replay", "prune", "export", "import"]
@@ -55,9 +58,9 @@ WAITING: list[Event] = [
 NO_DECISIONS = ["1.0", "=run", "1.0=perhaps", "1.0=run:now", "1.0=edit", "1.0=edit:[1]", "1.0=edit:{"]
 
 
-def write(path: Path, session: str, *turns: tuple[str, Sequence[Event]]) -> None:
+def write(address: str | Path, session: str, *turns: tuple[str, Sequence[Event]]) -> None:
     async def append() -> None:
-        log = SQLiteLog(path)
+        log = open_log(address)
         for turn, events in turns:
             await log.append(session, turn, await log.length(session), events)
         await log.aclose()
@@ -65,11 +68,13 @@ def write(path: Path, session: str, *turns: tuple[str, Sequence[Event]]) -> None
     anyio.run(append)
 
 
-@pytest.fixture
-def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A log with a session of two turns, and one that waits."""
+@pytest.fixture(params=["sqlite", "postgres"])
+def log(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where there is a log with a session of two turns, and one that waits."""
     monkeypatch.delenv("ARRIERO_LOG", raising=False)
-    path = tmp_path / "log.sqlite"
+    path = str(tmp_path / "log.sqlite")
+    if request.param == "postgres":
+        path = f"{request.getfixturevalue('postgres_dsn')}?schema=test_{secrets.token_hex(6)}"
     write(path, "alice", ("aaaa1111", FIRST), ("aabb2222", SECOND))
     write(path, "bob", ("bbbb3333", WAITING))
     return path
@@ -82,7 +87,7 @@ def test_help_shows_an_example(arriero, command: str) -> None:
     assert f"arriero runs {command}" in done.out.split("Example:")[1]
 
 
-def test_turns_are_listed_the_latest_first(arriero, log: Path) -> None:
+def test_turns_are_listed_the_latest_first(arriero, log: str) -> None:
     done = arriero("runs", "list", "--log", log)
     header, *rows = [re.split(r"  +", line.strip()) for line in done.out.splitlines()]
     assert header == ["session", "turn", "state", "agent", "steps", "calls", "tokens", "age"]
@@ -95,7 +100,7 @@ def test_turns_are_listed_the_latest_first(arriero, log: Path) -> None:
     assert re.fullmatch(r"\d+ s", rows[0][7])
 
 
-def test_the_list_can_be_filtered_and_read_by_programs(arriero, log: Path) -> None:
+def test_the_list_can_be_filtered_and_read_by_programs(arriero, log: str) -> None:
     done = arriero("runs", "list", "--state", "waiting", "--json", "--log", log)
     (turn,) = map(json.loads, done.out.splitlines())
     assert (turn["session"], turn["turn"], turn["state"], turn["reason"]) == ("bob", "bbbb3333", "waiting", None)
@@ -105,12 +110,12 @@ def test_the_list_can_be_filtered_and_read_by_programs(arriero, log: Path) -> No
     assert "2 more" in cut.err
 
 
-def test_the_log_may_stand_in_the_environment(arriero, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ARRIERO_LOG", str(log))
+def test_the_log_may_stand_in_the_environment(arriero, log: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARRIERO_LOG", log)
     assert arriero("runs", "list").out == arriero("runs", "list", "--log", log).out
 
 
-def test_a_session_is_shown_as_a_tree(arriero, log: Path) -> None:
+def test_a_session_is_shown_as_a_tree(arriero, log: str) -> None:
     out = arriero("runs", "show", "bob", "--log", log).out
     assert out.startswith("turn  bbbb3333  drover on demo, waiting, ")
     assert "├─ user  Erase my notes." in out
@@ -120,7 +125,7 @@ def test_a_session_is_shown_as_a_tree(arriero, log: Path) -> None:
     assert "\x1b" not in arriero("runs", "show", "alice", "--log", log).out
 
 
-def test_a_turn_is_found_by_the_beginning_of_its_id(arriero, log: Path) -> None:
+def test_a_turn_is_found_by_the_beginning_of_its_id(arriero, log: str) -> None:
     assert arriero("runs", "show", "aaaa", "--log", log).out.count("turn  ") == 1
     assert arriero("runs", "show", "alice", "--log", log).out.count("turn  ") == 2
     ambiguous = arriero("runs", "show", "aa", "--log", log)
@@ -128,14 +133,14 @@ def test_a_turn_is_found_by_the_beginning_of_its_id(arriero, log: Path) -> None:
     assert "aaaa1111, aabb2222" in ambiguous.err
 
 
-def test_events_are_shown_to_programs_as_they_are_logged(arriero, log: Path) -> None:
+def test_events_are_shown_to_programs_as_they_are_logged(arriero, log: str) -> None:
     records = [json.loads(line) for line in arriero("runs", "show", "alice", "--json", "--log", log).out.splitlines()]
     assert [record["seq"] for record in records] == list(range(8))
     assert records[0]["event"]["kind"] == "TurnStarted"
     assert records[4]["event"]["messages"][0]["content"] == EVIL
 
 
-def test_a_page_has_the_texts_of_its_ids_and_no_markup_of_others(arriero, log: Path, tmp_path: Path) -> None:
+def test_a_page_has_the_texts_of_its_ids_and_no_markup_of_others(arriero, log: str, tmp_path: Path) -> None:
     page = tmp_path / "alice.html"
     assert arriero("runs", "show", "alice", "--html", page, "--log", log).code == 0
     text = page.read_text("utf-8")
@@ -156,7 +161,7 @@ def test_a_page_does_not_take_a_tokenizer_that_wrote_other_ids(arriero, tmp_path
     assert '<i class="prompt">1</i>' in page.read_text("utf-8")
 
 
-def test_a_fork_has_the_events_of_the_other_up_to_one_of_them(arriero, log: Path) -> None:
+def test_a_fork_has_the_events_of_the_other_up_to_one_of_them(arriero, log: str) -> None:
     done = arriero("runs", "fork", "aaaa", "--into", "again", "--json", "--log", log)
     assert json.loads(done.out) == {"session": "again", "of": "alice", "at": 3}
     tree = arriero("runs", "show", "again", "--log", log).out
@@ -169,7 +174,7 @@ def test_a_fork_has_the_events_of_the_other_up_to_one_of_them(arriero, log: Path
     assert taken.err.endswith("(LogConflict)\n")
 
 
-def test_decisions_are_recorded_and_nothing_is_run(arriero, log: Path) -> None:
+def test_decisions_are_recorded_and_nothing_is_run(arriero, log: str) -> None:
     asked = arriero("runs", "decide", "bob", "--json", "--log", log)
     assert json.loads(asked.out) == {
         "id": "1.0",
@@ -190,14 +195,14 @@ def test_decisions_are_recorded_and_nothing_is_run(arriero, log: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["1.0", "=run", "1.0=perhaps", "1.0=run:now", "1.0=edit", "1.0=edit:[1]", "1.0=edit:{"]
 )
-def test_a_decision_that_is_none_is_misuse(arriero, log: Path, text: str) -> None:
+def test_a_decision_that_is_none_is_misuse(arriero, log: str, text: str) -> None:
     done = arriero("runs", "decide", "bob", text, "--log", log)
     assert (done.code, done.out) == (2, "")
     assert "CALL=DECISION" in done.err
     assert "paused" in arriero("runs", "show", "bob", "--log", log).out
 
 
-def test_sessions_travel_as_lines(arriero, log: Path, tmp_path: Path) -> None:
+def test_sessions_travel_as_lines(arriero, log: str, tmp_path: Path) -> None:
     exported = arriero("runs", "export", "--log", log)
     assert exported.code == 0
     other = tmp_path / "other.sqlite"
@@ -219,7 +224,7 @@ def test_an_export_that_is_none_is_one_clear_line(arriero, tmp_path: Path, lines
     assert done.err.endswith("(InvalidExport)\n")
 
 
-def test_pruning_says_what_it_would_do_and_asks_first(arriero, log: Path) -> None:
+def test_pruning_says_what_it_would_do_and_asks_first(arriero, log: str) -> None:
     time.sleep(0.01)  # a session is older than nothing
     planned = arriero("runs", "prune", "--older-than", "0s", "--dry-run", "--log", log)
     assert planned.out.splitlines()[0] == "1 session would be deleted"  # the one that waits stays
@@ -233,15 +238,15 @@ def test_pruning_says_what_it_would_do_and_asks_first(arriero, log: Path) -> Non
     assert json.loads(arriero("runs", "list", "--json", "--log", log).out)["session"] == "bob"
 
 
-def test_redaction_leaves_the_shape_and_no_text(arriero, log: Path) -> None:
+def test_redaction_leaves_the_shape_and_no_text(arriero, log: str, tmp_path: Path) -> None:
     assert arriero("runs", "prune", "--redact-after", "0s", "--yes", "--log", log).code == 0
     out = arriero("runs", "show", "alice", "--log", log).out
     assert "Good day" not in out
     assert out.count("step  1") == 2
-    assert arriero("runs", "show", "alice", "--html", log.with_name("a.html"), "--log", log).code == 0
+    assert arriero("runs", "show", "alice", "--html", tmp_path / "a.html", "--log", log).code == 0
 
 
-def test_a_replay_says_where_a_session_is_not_what_the_loop_makes_of_it(arriero, log: Path) -> None:
+def test_a_replay_says_where_a_session_is_not_what_the_loop_makes_of_it(arriero, log: str) -> None:
     done = arriero("runs", "replay", "alice", "--log", log)  # its prompts were never rendered
     assert done.code == 1
     assert done.out.startswith("alice: 2 turns, ")
@@ -250,7 +255,7 @@ def test_a_replay_says_where_a_session_is_not_what_the_loop_makes_of_it(arriero,
     assert (told["exact"], told["differences"][0]["recorded"]) == (False, "PromptAppended")
 
 
-def test_a_replay_can_be_watched(arriero, log: Path) -> None:
+def test_a_replay_can_be_watched(arriero, log: str) -> None:
     done = arriero("runs", "replay", "aaaa", "--watch", "--speed", 1000, "--log", log)
     assert done.code == 0
     assert "answer    Good day." in done.out
@@ -274,18 +279,35 @@ def test_a_replay_can_be_watched(arriero, log: Path) -> None:
         (["resume", "bob", "--decide", "run", "--log", "LOG"], "2.0=run"),
     ],
 )
-def test_misuse_is_told(arriero, log: Path, arguments: list[str], says: str) -> None:
-    done = arriero("runs", *(str(log) if word == "LOG" else word for word in arguments))
+def test_misuse_is_told(arriero, log: str, arguments: list[str], says: str) -> None:
+    done = arriero("runs", *(log if word == "LOG" else word for word in arguments))
     assert (done.code, done.out) == (2, "")
     assert says in done.err
 
 
 @pytest.mark.parametrize("command", ["show", "resume", "decide", "fork", "replay", "export"])
-def test_an_unknown_run_is_one_clear_line(arriero, log: Path, command: str) -> None:
+def test_an_unknown_run_is_one_clear_line(arriero, log: str, command: str) -> None:
     done = arriero("runs", command, "nobody", "--log", log)
     assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
     assert "arriero runs list" in done.err
     assert done.err.endswith("(UnknownSession)\n")
+
+
+def test_a_database_that_is_not_there_is_one_clear_line_without_its_password(arriero) -> None:
+    done = arriero("runs", "list", "--log", "postgresql://ana:CANARY-KEY@127.0.0.1:1/runs")
+    assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
+    assert done.err.endswith("(LogError)\n")
+    assert "CANARY-KEY" not in done.err
+
+
+def test_the_run_of_a_workflow_is_shown_and_gone_on_with_by_its_program(arriero, tmp_path: Path) -> None:
+    path = tmp_path / "log.sqlite"
+    write(path, "flow", ("t1", [WorkflowStarted("triage", "v1", {"case": 7}), NodeStarted("read", "read")]))
+    assert "node  read  not finished" in arriero("runs", "show", "flow", "--log", path).out
+    for command in (["resume", "flow"], ["decide", "flow", "read=run"]):
+        done = arriero("runs", *command, "--log", path)
+        assert (done.code, done.out) == (2, "")
+        assert "flow.resume" in done.err
 
 
 def test_a_call_that_was_running_when_its_process_died_is_listed_and_shown(arriero, tmp_path: Path) -> None:
