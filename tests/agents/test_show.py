@@ -2,6 +2,7 @@ import io
 import json
 
 import pytest
+from every_event import every_event
 from rich.console import Console
 
 from arriero.agents.show import JSONLines, Screen
@@ -56,9 +57,9 @@ research: How high?
 """
 
 
-def shown(*events: Event, steps: bool = True) -> str:
+def shown(*events: Event, steps: bool = True, folded: bool = False) -> str:
     file = io.StringIO()
-    screen = Screen(Console(file=file), steps=steps)
+    screen = Screen(Console(file=file), steps=steps, folded=folded)
     for event in events:
         screen.show(event)
     return file.getvalue()
@@ -136,6 +137,53 @@ def test_json_lines_hold_every_event_and_say_whose_it_is() -> None:
     assert [entry["kind"] for entry in written] == [*(type(event).__name__ for event in TURN), "unmet"]
     assert {entry["workflow"] for entry in written} == {"research"}
     assert json.loads(json.dumps(written)) == written
+
+
+def test_whatever_happens_is_shown_with_the_words_that_came_with_it() -> None:
+    events = [event for _, _, event in every_event("CANARY")]
+    silent = [type(event).__name__ for event in events if not shown(event)]
+    assert silent == ["TurnStarted"]
+    lines = shown(*events)
+    for word in ("asks", "decided", "paused", "resumed", "rewritten", "handoff", "fork", "message", "workflow", "node"):
+        assert f"\n  {word:<10}" in lines, word
+    assert "1.1: approved with changes by CANARY" in lines
+    assert lines.count("CANARY") >= 20
+
+
+def test_a_reader_of_the_conversation_is_spared_what_the_prompt_asks_anyway() -> None:
+    lines = shown(*(event for turn, _, event in every_event() if turn == "turn-1"), steps=False)
+    for word in ("asks", "decided", "paused", "resumed", "prompt", "model", "done"):
+        assert f"  {word:<10}" not in lines, word
+
+
+def test_a_folded_call_is_one_line_that_ends_with_its_time() -> None:
+    assert shown(TURN[3], TURN[5], folded=True).startswith('  web_search(query="the \\"height\\"")  12 ms\n')
+    failed = CallFinished(1, ToolResult(SEARCH, "error: no", "no", 0.2))
+    assert shown(CallStarted(1, SEARCH), failed, folded=True).endswith("  failed, 0.20 s\n")
+
+
+def test_folded_calls_that_run_at_once_each_get_their_line() -> None:
+    other = ToolCall("look", {})
+    lines = shown(
+        CallStarted(1, SEARCH, 0),
+        CallStarted(1, other, 1),
+        CallFinished(1, ToolResult(SEARCH, "x", None, 0.01), 0),
+        CallFinished(1, ToolResult(other, "x", None, 0.02), 1),
+        TextDelta(2, "Done."),
+        folded=True,
+        steps=False,
+    ).splitlines()
+    assert lines == [
+        '  web_search(query="the \\"height\\"")',
+        "  look()",
+        "  web_search  10 ms",
+        "  look  20 ms",
+        "Done.",
+    ]
+
+
+def test_an_answer_begins_on_a_line_of_its_own_while_a_call_still_runs() -> None:
+    assert shown(CallStarted(1, SEARCH), TextDelta(2, "So"), folded=True, steps=False).splitlines()[-1] == "So"
 
 
 @pytest.mark.parametrize("text", ["plain", "two\nlines\twith tabs", "Größe – 山 🐴"])
