@@ -109,7 +109,7 @@ class NodeContext(Generic[Deps]):
             prefix = f"{name}:"
             made = {id_[len(prefix) :]: each for id_, each in self.decisions.items() if id_.startswith(prefix)}
             return await agent.resume(session, decisions=made, deps=deps)
-        if last.reason == "failed":
+        if last.reason in ("failed", "cancelled"):
             return await agent.run(text, deps=deps, session=session)
         return Turn.of(before, session, agent.reader)
 

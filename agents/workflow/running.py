@@ -330,6 +330,8 @@ class Running:
                     raise _Stopped from None
                 if not isinstance(error, Exception):
                     raise
+                while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+                    error = error.exceptions[0]  # what a task group in the step has wrapped
                 failures += 1
                 await self._failed(step, key, attempt, error, failures)
                 await anyio.sleep(step.retry.pause(failures))
