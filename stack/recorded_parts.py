@@ -3,7 +3,7 @@
 import re
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
+from itertools import dropwhile, islice, takewhile
 from typing import Any
 
 import anyio
@@ -32,6 +32,7 @@ from arriero.tools.calling import PausedResult
 _ROOM = 2**31
 """The context of a model that never was too short: where one was, the log says so."""
 
+_PACE = 0.01
 _DATE = re.compile(r"Today Date: (.+)")
 
 
@@ -58,11 +59,11 @@ class RecordedEngine:
     async def generate(self, prompt_ids: Sequence[int], sampling: Sampling) -> AsyncGenerator[Delta, None]:
         """The next message of the log, at once."""
         said = next((event for event in self._session.ahead() if isinstance(event, StepFinished)), None)
-        if said is None:
-            await anyio.sleep_forever()
-        else:
-            ended = bool(said.token_ids) and said.token_ids[-1] in self._stop_ids
-            yield Delta(said.token_ids, (), "stop" if ended else "length", said.usage)
+        while said is None:  # the turn is cut before its answer, perhaps by a verdict that waits for a token
+            yield Delta()
+            await anyio.sleep(_PACE)
+        ended = bool(said.token_ids) and said.token_ids[-1] in self._stop_ids
+        yield Delta(said.token_ids, (), "stop" if ended else "length", said.usage)
 
     async def aclose(self) -> None:
         """There is nothing to release."""
@@ -133,6 +134,7 @@ class RecordedShield:
 
     async def check(self, messages: Sequence[Message], where: Place) -> Verdict:
         """The next verdict of the log at that place."""
+        await self.session.add_others()
         given = [event for event in self.session.ahead() if isinstance(event, VerdictGiven) and event.where == where]
         if self.place >= len(given):
             await anyio.sleep_forever()
@@ -167,10 +169,22 @@ class Handoffs(Mapping[str, Handoff]):
         return 1  # or nobody would ask
 
 
-def shields_of(session: RecordedSession, where: Place) -> tuple[RecordedShield, ...]:
-    """The shields that judged at a place, in the turn that is next."""
+def shields_of(session: RecordedSession, where: Place, *, handed_over: bool) -> tuple[RecordedShield, ...]:
+    """The shields that judge at a place.
+
+    Args:
+        session: The recorded session.
+        where: The place.
+        handed_over: Whether they are those of the agent that takes over next, not of the one that has the turn.
+
+    Returns:
+        The shields.
+    """
+    events = session.of_turn()
+    if handed_over:
+        events = islice(dropwhile(lambda event: not isinstance(event, HandedOff), events), 1, None)
     found: list[RecordedShield] = []
-    for event in takewhile(lambda event: not isinstance(event, HandedOff), session.of_turn()):
+    for event in takewhile(lambda event: not isinstance(event, HandedOff), events):
         if isinstance(event, VerdictGiven) and event.where == where:
             found.append(RecordedShield(session, event.shield, len(found)))
         elif found:

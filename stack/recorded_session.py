@@ -1,7 +1,7 @@
 """A recorded session in the place of a log, an engine, tools and shields: the turn loop runs over it once more."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, takewhile
 
@@ -81,6 +81,8 @@ class RecordedSession:
         self.left = deque(records)
         self.taken: list[Record] = []
         self.compared = 0
+        self.add_others: Callable[[], Awaitable[None]] = _nobody
+        """Lets others add to the turn what they added then."""
         self.system = ""
         """The system's message as it is now."""
         self.agent = ""
@@ -197,6 +199,10 @@ class RecordedSession:
         self._news.set()
         self._news = anyio.Event()
         return record
+
+
+async def _nobody() -> None:
+    """Nobody adds anything."""
 
 
 def comparable(event: Event | None) -> str:

@@ -184,6 +184,7 @@ class _Again:
     ) -> None:
         self.session, self.tokenizer, self.dialect, self.seconds = session, tokenizer, dialect, seconds
         self.recorded = RecordedSession(records)
+        self.recorded.add_others = self._add
         self.differences: list[Difference] = []
         self.options = options or RenderOptions(repair=True, date_string=self._date(records))
         self.sessions = Sessions(self.recorded)
@@ -275,15 +276,17 @@ class _Again:
     def _engine(self, model: str) -> RecordedEngine:
         return RecordedEngine(self.recorded, self.tokenizer, model, stop_ids(self.dialect, self.tokenizer))
 
-    def _terms(self, agent: str, instructions: str, offers: TurnStarted | TranscriptRewritten) -> Terms:
+    def _terms(
+        self, agent: str, instructions: str, offers: TurnStarted | TranscriptRewritten, *, handed_over: bool = False
+    ) -> Terms:
         recorded = self.recorded
         refused = [event.text for event in recorded.of_turn() if isinstance(event, TurnFinished)]
         asked = [event for event in recorded.of_turn() if isinstance(event, DecisionAsked) and not event.nested]
         terms = Terms(
             registry=RecordedTools(recorded, offers.tools, offers.builtins),
             instructions=instructions,
-            input_shields=shields_of(recorded, "input"),
-            output_shields=shields_of(recorded, "output"),
+            input_shields=shields_of(recorded, "input", handed_over=handed_over),
+            output_shields=shields_of(recorded, "output", handed_over=handed_over),
             limits=_WITHOUT_END,
             sampling=Sampling(max_tokens=1),  # room that a compaction leaves for an answer
             options=self.options,
@@ -339,7 +342,7 @@ class _Again:
 
     def _handed_over(self, event: HandedOff, rewritten: TranscriptRewritten) -> Handoff:
         async def terms() -> Terms:
-            return self._terms(event.agent, system_of(rewritten.messages), rewritten)
+            return self._terms(event.agent, system_of(rewritten.messages), rewritten, handed_over=True)
 
         async def carry(messages: Sequence[Message]) -> Sequence[Message]:
             system = rewritten.messages[:1] if system_of(rewritten.messages) else ()

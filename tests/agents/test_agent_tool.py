@@ -23,6 +23,7 @@ from arriero.stack.events import (
     StepFinished,
     TurnFinished,
 )
+from arriero.stack.replay import replay
 from arriero.tools import Registry, ToolContext, ToolDefinitionError
 
 pytestmark = pytest.mark.anyio
@@ -354,5 +355,7 @@ async def test_a_decision_is_handed_on_once_only(tmp_path: Path) -> None:
     assert (turn.text, paid) == ("Done.", [1, 2])
     asked = of(DecisionAsked, await events_of(stack, "s1"))
     assert [event.nested.rpartition("#")[2] for event in asked] == ["1.0", "2.0"]
+    for session in {one.session for one in await log.turns()}:
+        assert (await replay(log, session, stack.engine.tokenizer)).differences == ()
     assert of(TurnFinished, turn.events)[0].reason == "answer"
     await log.aclose()

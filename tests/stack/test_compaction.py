@@ -1,12 +1,13 @@
 """What policies give up of a conversation, and what they always keep."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted import Say, engine_of, scripted_stack
+from scripted import Say, call, engine_of, kinds, logged, of, run, scripted_stack
 
 from arriero.prompts.dialect import Dialect
 from arriero.prompts.messages import ImagePart, Message, TextPart, ToolCall
@@ -19,8 +20,13 @@ from arriero.stack.compaction import (
     compacted,
 )
 from arriero.stack.errors import EngineUnavailable
+from arriero.stack.events import Event, LimitReached, TranscriptRewritten, TurnFinished
+from arriero.stack.log import EventLog
 from arriero.stack.stack import Stack
 from arriero.stack.summary import ASKED, Summarise
+from arriero.stack.tape import fold
+from arriero.stack.terms import Terms
+from arriero.tools import Registry, tool
 
 pytestmark = pytest.mark.anyio
 
@@ -265,3 +271,74 @@ async def test_pictures_and_parts_are_told_of() -> None:
     seen = [Message("user", (TextPart("What is this?"), ImagePart("mule.png"))), Message("assistant", "A mule.")]
     await Summarise(stack, keep_turns=1).shorten([*seen, Message("user", "And?")], len, 10)
     assert "What is this?\n(a picture)" in engine_of(stack).tokenizer.decode(engine_of(stack).requests[0])
+
+
+# In turns.
+
+
+@tool
+def page(number: int) -> str:
+    """Read a page."""
+    return f"This is page {number}. " * 30
+
+
+READER = Terms(registry=Registry([page]), instructions="You read.", compaction=DropOldestResults(keep_turns=1))
+PAGES = [answer for number in range(4) for answer in (call("page", number=number), f"Read {number}.<|eot_id|>")]
+
+
+async def read_pages(stack: Stack, terms: Terms = READER) -> list[Event]:
+    return [event for number in range(4) for event in await run(stack, f"Read page {number}.", terms, "s1")]
+
+
+async def test_a_conversation_that_becomes_too_long_is_shortened_before_the_next_request(event_log: EventLog) -> None:
+    stack = scripted_stack(*PAGES, log=event_log, context_length=2_800)
+    events = await read_pages(stack)
+    assert [event.reason for event in of(TurnFinished, events)] == ["answer"] * 4
+    rewritten = of(TranscriptRewritten, events)
+    assert {(event.reason, event.policy) for event in rewritten} == {("compaction", "drop-oldest-results")}
+    assert all(event.messages[0] == Message("system", "You read.") and event.dropped > 0 for event in rewritten)
+    asked = engine_of(stack).requests
+    assert all(len(ids) < 2_800 for ids in asked)
+    assert [*rewritten[0].token_ids] in asked
+    assert len(rewritten) < len(asked) / 2  # room was left: not every step rewrites
+
+
+async def test_another_process_goes_on_from_the_shortened_conversation(event_log: EventLog) -> None:
+    await read_pages(scripted_stack(*PAGES, log=event_log, context_length=2_800))
+    ids = [*fold("s1", await event_log.read("s1")).ids]
+    stack = scripted_stack("Yes.<|eot_id|>", log=event_log, context_length=2_800)
+    await run(stack, "All read?", READER, "s1")
+    assert engine_of(stack).requests[0][: len(ids)] == ids
+
+
+@pytest.mark.parametrize("policy", [DropOldestResults(), None])
+async def test_what_must_stay_and_does_not_fit_ends_the_turn_at_a_limit(
+    event_log: EventLog, policy: DropOldestResults | None
+) -> None:
+    terms = Terms(registry=Registry([page]), compaction=policy)
+    stack = scripted_stack(call("page", number=1), log=event_log, context_length=1_300)
+    events = await run(stack, "Read it.", terms, "s1")
+    assert [event.limit for event in of(LimitReached, events)] == ["context"]
+    assert of(TurnFinished, events)[0].reason == "limit"
+    assert not of(TranscriptRewritten, events)
+
+
+async def test_a_long_turn_gives_up_its_own_older_results_when_no_turn_is_to_be_kept(event_log: EventLog) -> None:
+    terms = replace(READER, compaction=DropOldestResults(keep_turns=0))
+    calls = [call("page", number=number) for number in range(5)]
+    stack = scripted_stack(*calls, "All read.<|eot_id|>", log=event_log, context_length=2_800)
+    events = await run(stack, "Read all pages.", terms, "s1")
+    assert of(TurnFinished, events)[0].text == "All read."
+    assert any(message.content == LEFT_OUT for event in of(TranscriptRewritten, events) for message in event.messages)
+
+
+async def test_a_policy_that_gives_up_what_must_stay_fails_the_turn_before_the_model_is_asked() -> None:
+    async def nothing(messages: Sequence[Message], count: object, most: int) -> Sequence[Message]:
+        return []
+
+    terms = Terms(registry=Registry([page]), compaction=compact_with("nothing", nothing))
+    stack = scripted_stack(call("page", number=1), context_length=1_300)
+    with pytest.raises(InvalidCompaction, match="'nothing' gave up the last message"):
+        await run(stack, "Read it.", terms, "s1")
+    assert len(engine_of(stack).requests) == 1
+    assert kinds(await logged(stack, "s1"))[-2:] == ["TurnFailed", "TurnFinished"]

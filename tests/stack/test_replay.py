@@ -26,6 +26,7 @@ from arriero.stack.events import (
     TextDelta,
     TranscriptRewritten,
     TurnFinished,
+    VerdictGiven,
 )
 from arriero.stack.log import (
     DatabaseLog,
@@ -356,6 +357,58 @@ async def test_a_fork_in_the_middle_of_a_turn(event_log: EventLog) -> None:
     events = [event async for event in stack.resume("s2", TERMS)]
     assert isinstance(events[-1], TurnFinished)
     assert (await exact(event_log, "s2")).turns == 1
+
+
+async def test_the_other_agents_shields_judge_after_a_handoff(event_log: EventLog) -> None:
+    @tool
+    def transfer() -> str:
+        """Hand over."""
+        return "billing takes over"
+
+    async def billing() -> Terms:
+        return Terms(instructions="B", agent="billing", output_shields=(Guard("bad", "second"),))
+
+    terms = Terms(registry=Registry([transfer]), agent="triage", handoffs={"transfer": Handoff("billing", billing)})
+    stack = scripted_stack(call("transfer"), "bad words.<|eot_id|>", log=event_log)
+    events = await run(stack, "My bill!", terms, "s1")
+    assert isinstance(events[-1], TurnFinished)
+    assert events[-1].reason == "refused"
+    await exact(event_log)
+
+
+class Talking:
+    """Says something to the turn while it judges."""
+
+    name = "talking"
+
+    def __init__(self) -> None:
+        self.stack: Stack | None = None
+
+    async def check(self, messages: Sequence[Message], where: Place) -> Verdict:
+        if self.stack is not None:
+            stack, self.stack = self.stack, None
+            await stack.say("s1", Message("user", "And you?"))
+        return Verdict(True)
+
+
+async def test_what_was_said_while_an_answer_was_judged(event_log: EventLog) -> None:
+    shield = Talking()
+    stack = scripted_stack("Hello.<|eot_id|>", "Fine.<|eot_id|>", log=event_log)
+    shield.stack = stack
+    await run(stack, "Hello", Terms(output_shields=(shield,)), "s1")
+    kinds = [type(event) for event in await events_of(event_log)]
+    assert kinds.index(MessageAdded) < kinds.index(VerdictGiven)
+    await exact(event_log)
+
+
+async def test_a_turn_that_was_killed_while_the_model_answered_what_a_shield_had_cleared(event_log: EventLog) -> None:
+    terms = Terms(input_shields=(Guard("bad"),))
+    await run(scripted_stack(DONE, log=event_log), "Hello", terms, "s1")
+    for record in (await event_log.read("s1"))[:3]:
+        await event_log.append("s2", "t1", record.seq, [record.event])
+    events = [event async for event in scripted_stack(DONE, log=event_log).resume("s2", terms)]
+    assert isinstance(events[-1], TurnFinished)
+    assert (await exact(event_log, "s2")).given == 0
 
 
 # What is not as it was.
