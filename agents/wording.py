@@ -247,9 +247,8 @@ def _turn_line(
         case TurnPaused(waiting):
             return Line("paused", f"it waits for {', '.join(waiting)}", "waits", inner=True)
         case TurnResumed(owner):
-            return Line(
-                "resumed", f"by {cut(owner, chars=_OWNER_CHARS)}" if owner else "by nobody who is named", "quiet"
-            )
+            by = cut(owner, chars=_OWNER_CHARS) if owner else "a process that is not named"
+            return Line("resumed", f"by {by}", "quiet", inner=True)
         case TranscriptRewritten(reason, policy, _, token_ids, _, _, dropped):
             by = f" by {policy}" if policy else ""
             return Line("rewritten", f"{reason}{by}: {dropped} tokens given up, {len(token_ids)} stay", "waits")
