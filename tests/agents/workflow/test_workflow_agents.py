@@ -1,6 +1,5 @@
 """Turns of agents in a workflow's steps have sessions of their own, and go on with the run."""
 
-from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -11,7 +10,7 @@ from arriero import Agent, Stack, tool
 from arriero.agents.workflow import NodeContext, NodeError, Retry, Workflow
 from arriero.stack.decisions import Decision
 from arriero.stack.events import NodeFinished, StepFinished, TurnStarted
-from arriero.stack.log import DatabaseLog, EventLog, LogError, open_log
+from arriero.stack.log import DatabaseLog, EventLog, LogError, SQLiteLog
 from arriero.testing import scripted_stack, when
 
 pytestmark = pytest.mark.anyio
@@ -56,8 +55,8 @@ def flow() -> Workflow[str, str]:
 
 
 @pytest.fixture
-async def log(tmp_path: Path) -> Any:
-    log = open_log(str(tmp_path / "events.sqlite"))
+async def log() -> Any:
+    log = SQLiteLog(":memory:")
     yield log
     await log.aclose()
 
@@ -68,8 +67,8 @@ async def test_each_turn_has_a_session_named_after_its_run_and_step(log: Databas
     assert {turn.session for turn in await log.turns()} == {"r", "r/asked/driver", "r/judged/driver"}
 
 
-async def commits(tmp_path: Path) -> int:
-    log = FailingLog(open_log(str(tmp_path / "counted.sqlite")))
+async def commits() -> int:
+    log = FailingLog(SQLiteLog(":memory:"))
     await flow().run("Zuri", log=log, deps=agents(log, []), run="r")
     await log.aclose()
     return log.commits
@@ -77,15 +76,13 @@ async def commits(tmp_path: Path) -> int:
 
 @pytest.mark.parametrize("when_", ["before", "after"])
 async def test_whatever_commit_a_run_breaks_off_at_no_step_of_a_turn_is_made_again(
-    tmp_path: Path, when_: Literal["before", "after"]
+    when_: Literal["before", "after"],
 ) -> None:
-    for at in range(1, await commits(tmp_path)):
-        address, loads = str(tmp_path / f"{when_}-{at}.sqlite"), list[str]()
-        failing = FailingLog(open_log(address), at, when_, times=99)
+    for at in range(1, await commits()):
+        log, loads = SQLiteLog(":memory:"), list[str]()
+        failing = FailingLog(log, at, when_, times=99)
         with pytest.raises(LogError):
             await flow().run("Zuri", log=failing, deps=agents(failing, loads), run="r")
-        await failing.aclose()
-        log = open_log(address)
         if await log.length("r"):
             run = await flow().resume("r", log=log, deps=agents(log, loads))
         else:

@@ -4,8 +4,6 @@ import inspect
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import anyio
 from failing_log import FailingLog
@@ -14,7 +12,7 @@ from hypothesis import strategies as st
 
 from arriero.agents.workflow import Workflow
 from arriero.agents.workflow.check import problems_of
-from arriero.stack.log import LogError, open_log
+from arriero.stack.log import LogError, SQLiteLog
 
 
 @dataclass(frozen=True)
@@ -114,8 +112,8 @@ def test_a_run_gives_what_its_steps_give_one_after_the_other(
         return
     ran: Counter[str] = Counter()
 
-    async def broken_off_and_resumed(path: str) -> int:
-        log = FailingLog(open_log(path), at, when, times=999)  # type: ignore[arg-type]
+    async def broken_off_and_resumed() -> int:
+        log = FailingLog(SQLiteLog(":memory:"), at, when, times=999)  # type: ignore[arg-type]
         flow = built(planned, ran)
         try:
             return (await flow.run(given_, log=log, run="r")).output
@@ -130,8 +128,5 @@ def test_a_run_gives_what_its_steps_give_one_after_the_other(
         finally:
             await log.aclose()
 
-    with TemporaryDirectory() as folder:
-        output = anyio.run(broken_off_and_resumed, str(Path(folder) / "events.sqlite"))
-    expected = one_after_the_other(planned, given_)
-    assert output == expected
+    assert anyio.run(broken_off_and_resumed) == one_after_the_other(planned, given_)
     assert all(times <= 2 for times in ran.values())

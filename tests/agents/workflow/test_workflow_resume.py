@@ -24,7 +24,7 @@ from arriero.agents.workflow import (
 from arriero.agents.workflow.state import label
 from arriero.stack.decisions import Decision, InvalidDecision
 from arriero.stack.events import NodeFinished, NodeStarted, WorkflowFinished, WorkflowPaused, WorkflowStarted
-from arriero.stack.log import DatabaseLog, EventLog, LogError, SessionBusy, UnknownSession, open_log
+from arriero.stack.log import DatabaseLog, EventLog, LogError, SessionBusy, SQLiteLog, UnknownSession, open_log
 from arriero.stack.sessions import NothingToResume
 
 pytestmark = pytest.mark.anyio
@@ -34,8 +34,8 @@ COMMITS = 2 + 2 * len(NODES)
 
 
 @pytest.fixture
-async def log(tmp_path: Path) -> AsyncIterator[DatabaseLog]:
-    log = open_log(str(tmp_path / "events.sqlite"))
+async def log() -> AsyncIterator[DatabaseLog]:
+    log = SQLiteLog(":memory:")
     yield log
     await log.aclose()
 
