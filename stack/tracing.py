@@ -1,10 +1,12 @@
 """What happens in turns, for OpenTelemetry. Nothing is recorded unless a stack is given a `Tracing`."""
 
+import logging
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from arriero.prompts.errors import ArrieroError
 from arriero.stack.dispatch import calling
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
     from arriero.stack.spans import Instruments, Operation, Spans
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 _SCOPE = "arriero"
 _REMEDY = "pip install 'arriero[otel]'"
@@ -198,22 +204,23 @@ class Tracing:
         Yields:
             What hears of the run's events, for `watch=` of `Workflow.run` and `Workflow.resume`.
         """
-        if self._unheard():
+        begin = partial(self._begin, "invoke_workflow", session, name, "")
+        spans = None if self._unheard() else _unharmed(begin)
+        if spans is None:
             yield lambda _: None
             return
         from opentelemetry import context
 
-        spans, over = self._begin("invoke_workflow", session, name, ""), "abandoned"
-        token = context.attach(spans.within)
+        over, token = "abandoned", context.attach(spans.within)
         try:
-            yield spans.take
+            yield lambda event: _unharmed(partial(spans.take, event))
             over = ""
         except Exception as error:
             over = type(error).__name__
             raise
         finally:
             context.detach(token)
-            spans.end(over)
+            _unharmed(partial(spans.end, over))
 
     def close(self) -> None:
         """Export what is left, of a tracing that was made with `to_otlp` or `to_file`. Closing twice is fine."""
@@ -274,27 +281,38 @@ class Tracing:
 async def _watched(events: AsyncGenerator[Event, None], begin: "Callable[[], Spans]") -> AsyncGenerator[Event, None]:
     from opentelemetry import context
 
-    spans = begin()
+    spans = _unharmed(begin)
     over = "abandoned"
     async with aclosing(events):
         try:
             while True:
                 # Only while the turn runs: at a `yield`, the context is the reader's own.
-                token = context.attach(spans.within)
+                token = context.attach(spans.within if spans else context.get_current())
                 try:
                     event = await anext(events, None)
                 finally:
                     context.detach(token)
                 if event is None:
                     break
-                spans.take(event)
+                if spans:
+                    _unharmed(partial(spans.take, event))
                 yield event
             over = ""
         except Exception as error:
             over = type(error).__name__
             raise
         finally:
-            spans.end(over)
+            if spans:
+                _unharmed(partial(spans.end, over))
+
+
+def _unharmed(work: Callable[[], T]) -> T | None:
+    """Tracing that fails, as a processor of the program's own may, does no harm to the turn."""
+    try:
+        return work()
+    except Exception:
+        _log.exception("a turn could not be traced")
+        return None
 
 
 def _around() -> "Context":

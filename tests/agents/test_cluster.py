@@ -29,6 +29,8 @@ NODE = {
     "num_cpus": 1,
     "object_store_memory": 80 * 1024 * 1024,
     "include_dashboard": False,
+    "include_log_monitor": False,
+    "no_monitor": True,
     "node_ip_address": "127.0.0.1",
 }
 PATIENCE = 90.0

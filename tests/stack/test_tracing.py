@@ -12,7 +12,7 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from scripted import Say, call, run, scripted_stack
@@ -346,6 +346,22 @@ async def test_tokens_and_durations_are_measured() -> None:
     assert tokens["input"].count == 2
     assert found["gen_ai.execute_tool.duration"].data.data_points[0].attributes["gen_ai.tool.name"] == "double"
     assert found["gen_ai.client.token.usage"].unit == "{token}"
+
+
+@pytest.mark.parametrize("moment", ["on_start", "on_end"])
+async def test_tracing_that_fails_does_not_harm_the_turn(moment: str, caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(SpanProcessor):
+        """A processor of somebody else's."""
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    processor = Broken()
+    setattr(processor, moment, fail)
+    stack, seen = traced_stack(call("double", number=21), "It is 42.<|eot_id|>")
+    seen.provider.add_span_processor(processor)
+    assert (await Agent(stack, tools=[double]).run("Twice 21?")).text == "It is 42."
+    assert "a turn could not be traced" in caplog.text
 
 
 async def test_without_a_provider_the_events_pass_untouched() -> None:
