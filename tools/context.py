@@ -3,7 +3,9 @@
 import math
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, cast
+
+from typing_extensions import TypeVar
 
 from arriero.tools.errors import ToolError
 
@@ -44,9 +46,15 @@ def estimate_tokens(text: str) -> int:
     return -(-len(text.encode("utf-8", "replace")) // 3)
 
 
+Deps = TypeVar("Deps", default=Any)
+"""Type of what an agent's caller gave."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ToolContext:
+class ToolContext(Generic[Deps]):
     """The call that a tool serves. A function whose first parameter is a `ToolContext` is given it.
+
+    `ToolContext[Guest]` says of what type `deps` is, for type checkers alone.
 
     Args:
         session: Session that the call belongs to; empty outside of one.
@@ -77,7 +85,7 @@ class ToolContext:
     call_id: str = ""
     deadline: float = math.inf
     idempotency_key: str = ""
-    deps: Any = field(default=None, repr=False, compare=False)
+    deps: Deps = field(default=cast("Any", None), repr=False, compare=False)
     approved: bool = False
     question: str = ""
     count_tokens: Callable[[str], int] = field(default=estimate_tokens, repr=False, compare=False)

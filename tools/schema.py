@@ -6,7 +6,7 @@ import json
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from arriero.tools.arguments import closest, shown
 from arriero.tools.context import ToolContext
@@ -102,11 +102,15 @@ def _takes_context(function: Callable[..., object], tool: str, parameter: inspec
     if parameter.annotation is inspect.Parameter.empty or parameter.kind in _STARRED:
         return False
     annotation = _evaluated(function, parameter, where)
-    if annotation is not ToolContext and ToolContext not in get_args(annotation):
+    if not any(map(_is_context, (annotation, *get_args(annotation)))):
         return False
-    if first and annotation is ToolContext and parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+    if first and _is_context(annotation) and parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
         return True
     raise ToolDefinitionError(f"{where}: a ToolContext must be the first parameter, alone and by position")
+
+
+def _is_context(annotation: object) -> bool:
+    return annotation is ToolContext or get_origin(annotation) is ToolContext
 
 
 def check_arguments(parameters: Parameters, arguments: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:

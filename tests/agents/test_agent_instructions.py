@@ -9,7 +9,7 @@ from scripted import call, engine_of, scripted_stack
 from arriero import Agent, ArrieroError, Stack, Tool, tool
 from arriero.agents import Context, InvalidInstructions, Template
 from arriero.stack.events import TranscriptRewritten
-from arriero.tools import ToolContext
+from arriero.tools import ToolContext, ToolDefinitionError
 
 pytestmark = pytest.mark.anyio
 
@@ -33,7 +33,7 @@ def double(number: int) -> int:
 
 
 @tool
-def erase(context: ToolContext) -> str:
+def erase(context: ToolContext[Guest]) -> str:
     """Erase everything."""
     return f"erased by {context.deps.name}"
 
@@ -167,3 +167,13 @@ async def test_other_tools_in_a_later_turn_write_the_conversation_anew() -> None
     (rewritten,) = (event for event in other.events if isinstance(event, TranscriptRewritten))
     assert rewritten.reason == "tools"
     assert '"erase"' in prompt(stack, 2)
+
+
+def test_what_the_caller_gives_has_a_type_in_a_tool_and_is_no_parameter() -> None:
+    assert list(erase.parameters["properties"]) == []
+    with pytest.raises(ToolDefinitionError, match="first parameter"):
+
+        @tool
+        def late(number: int, context: ToolContext[Guest]) -> int:
+            """Too late."""
+            return number

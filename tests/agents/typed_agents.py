@@ -9,6 +9,8 @@ from pydantic import BaseModel
 from arriero import Agent, Stack, Tool, Turn
 from arriero.agents import Answer, Context, Steps, Template
 from arriero.agents.map import Item
+from arriero.tools import ToolContext
+from arriero.tools.tool import tool
 
 
 @dataclass
@@ -34,9 +36,16 @@ async def later(context: Context[Guest]) -> str:
     return greeting(context)
 
 
-def offered(context: Context[Guest], tool: Tool) -> bool:
+def offered(context: Context[Guest], choice: Tool) -> bool:
     """A predicate on tools."""
-    return tool.name == context.deps.name
+    return choice.name == context.deps.name
+
+
+@tool
+def book(context: ToolContext[Guest], room: int) -> str:
+    """A tool that knows the guest."""
+    assert_type(context.deps, Guest)
+    return f"{room} for {context.deps.name}"
 
 
 async def infers(stack: Stack) -> None:
