@@ -35,21 +35,20 @@ class Stack:
     """Everything a turn needs besides its tools. Open one with `Stack.connect` or `Stack.local`.
 
     Args:
-            engine: The model.
-            dialect: How it writes.
-            log: Where events go.
-            guard: Model that shields ask; None for the same model.
-            tracing: Hears of every turn, for OpenTelemetry; None for nobody.
+        engine: The model.
+        dialect: How it writes.
+        log: Where events go.
+        guard: Model that shields ask; None for the same model.
+        tracing: Hears of every turn, for OpenTelemetry; None for nobody.
 
     Example:
-            >>> import anyio
-            >>> from arriero.prompts.messages import Message
-    from arriero.prompts.options import RenderOptions
-            >>> async def kinds() -> list[str]:
-            ...     async with Stack.local() as stack:
-            ...         return [type(event).__name__ async for event in stack.run_turn([Message("user", "Hello!")])]
-            >>> anyio.run(kinds)[-1]
-            'TurnFinished'
+        >>> import anyio
+        >>> from arriero.prompts.messages import Message
+        >>> async def kinds() -> list[str]:
+        ...     async with Stack.local() as stack:
+        ...         return [type(event).__name__ async for event in stack.run_turn([Message("user", "Hello!")])]
+        >>> anyio.run(kinds)[-1]
+        'TurnFinished'
     """
 
     def __init__(
