@@ -166,7 +166,7 @@ class _Chat(Talk):
         """Ask about the calls that wait, and go on with the turn, until it is over or is left for later."""
         while waiting := self.loop.run(partial(waiting_calls, self.stack.log, self.session)):
             try:
-                decisions = ask(waiting, self.keyboard.read, self._tell, by=_user())
+                decisions = ask(waiting, self.keyboard.reply, self._tell, by=_user())
             except (EOFError, KeyboardInterrupt):
                 self.presenter.note("paused", f"session {self.session} waits; `arriero runs resume` goes on with it")
                 return

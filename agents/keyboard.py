@@ -39,6 +39,28 @@ class Keyboard:
         """
         if self._early:
             return self._early.popleft()
+        return self._next(prompt)
+
+    def reply(self, prompt: str) -> str:
+        """Wait for the reply to a question. On a terminal what was typed before the question was there is none.
+
+        Args:
+            prompt: What a terminal shows before it.
+
+        Returns:
+            The line.
+
+        Raises:
+            EOFError: There are no more.
+            InvalidMessage: What comes is no text.
+        """
+        if self.is_terminal:
+            with suppress(ImportError):
+                termios = importlib.import_module("termios")
+                termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
+        return self._next(prompt)
+
+    def _next(self, prompt: str) -> str:
         if self.is_terminal:
             return input(prompt)
         try:

@@ -89,6 +89,17 @@ def test_a_sensitive_call_is_approved_at_the_prompt(log: Path) -> None:
     assert (given.choice, given.arguments) == ("edit", {"path": "drafts"})
 
 
+def test_what_was_typed_before_a_question_is_no_reply_to_it(log: Path) -> None:
+    terminal = talk(log, "approval")
+    terminal.type("Erase my notes.\ny\ny\n")
+    terminal.wait_for("run it? [y/n/e] ")
+    terminal.type("n\n")
+    terminal.wait_for("Done with it.")
+    assert terminal.end("\x04") == 0
+    (given,) = [event.decision for event in events(log) if isinstance(event, DecisionGiven)]
+    assert given.choice == "deny"
+
+
 def test_ctrl_c_at_a_question_leaves_the_turn_waiting_for_another_process(log: Path) -> None:
     terminal = talk(log, "approval")
     terminal.type("Erase my notes.\n")
