@@ -73,6 +73,7 @@ class Dispatch:
             session=session,
             run=own.run,
             deadline=own.deadline,
+            bounded=True,
             idempotency_key=call_key(session, own.run, self.step, position),
             deps=terms.deps,
             approved=approved,

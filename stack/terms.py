@@ -89,6 +89,11 @@ class Limits:
         for name in ("steps", "calls", "tokens", "seconds", "repeats"):
             if not getattr(self, name) > 0:
                 raise InvalidLimit(f"limit {name} is {getattr(self, name)!r}: give a number above 0")
+        if self.cost is not None and not self.cost > 0:
+            raise InvalidLimit(f"limit cost is {self.cost!r}: give a number above 0, or None for no limit")
+        for tool, most in self.calls_per_tool.items():
+            if most < 0:
+                raise InvalidLimit(f"limit calls_per_tool of {tool!r} is {most!r}: give 0 or more")
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,7 +160,7 @@ class Calling:
         context = self._context
         self._rules.tell(ToolCallStarted(self._id, self._name, context.session, context.run, self._key))
         try:
-            if context.deadline == math.inf:
+            if context.bounded or context.deadline == math.inf:
                 return await self._answer()
             with anyio.CancelScope(deadline=context.deadline):
                 return await self._answer()

@@ -61,6 +61,7 @@ class ToolContext(Generic[Deps]):
         run: The turn's id; empty outside of one.
         call_id: The call's id.
         deadline: When the call is given up, on the clock of `anyio.current_time()`.
+        bounded: Whether whoever makes the call ends it at its deadline; else the registry does.
         idempotency_key: Names the call to other services: the same for every attempt, another for every other call.
         deps: What the agent's caller gave for its tools: a database, a client, the user's id. None outside of a turn.
         approved: Whether a person has said already that the call may run.
@@ -84,6 +85,7 @@ class ToolContext(Generic[Deps]):
     run: str = ""
     call_id: str = ""
     deadline: float = math.inf
+    bounded: bool = field(default=False, repr=False, compare=False)
     idempotency_key: str = ""
     deps: Deps = field(default=cast("Any", None), repr=False, compare=False)
     approved: bool = False

@@ -1,3 +1,5 @@
+from typing import Any
+
 import anyio
 import pytest
 from scripted import Say, call, engine_of, logged, of, run, scripted_stack
@@ -218,3 +220,16 @@ async def test_a_session_that_became_too_long_is_shortened_when_the_next_turn_be
         events = await run(stack, f"Go on {turn}", terms, "alice")
         assert of(TurnFinished, events)[0].reason == "answer"
     assert of(TranscriptRewritten, await logged(stack, "alice"))
+
+
+@pytest.mark.parametrize("limits", [{"cost": 0}, {"cost": -1.0}, {"calls_per_tool": {"again": -1}}])
+def test_a_limit_that_makes_no_sense_is_refused_by_name(limits: dict[str, Any]) -> None:
+    with pytest.raises(ArrieroError, match=f"limit {next(iter(limits))}"):
+        Limits(**limits)
+
+
+async def test_a_tool_that_may_not_be_called_ends_the_turn_when_it_is() -> None:
+    limits = Limits(calls_per_tool={"again": 0})
+    events = await run(scripted_stack(AGAIN), "Go", Terms(registry=Registry([again]), limits=limits))
+    assert reached(events) == "calls_per_tool"
+    assert not of(CallStarted, events)
