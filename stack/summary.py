@@ -95,7 +95,7 @@ class Summarise:
     async def shorten(self, messages: Sequence[Message], count: Count, most: int) -> Sequence[Message]:
         """Shorten a conversation; see `Compaction.shorten`."""
         kept = await self.summarised(messages)
-        if len(kept) < len(messages) and count(kept) <= most:
+        if kept != [*messages] and count(kept) <= most:
             return kept
         _log.warning("no summary that fits: the oldest results and exchanges are dropped instead")
         return await DropOldestResults(self.keep_turns, self.fill).shorten(messages, count, most)
