@@ -46,7 +46,8 @@ _COPY = (
 _MARK = (
     "INSERT INTO leases (session, owner, renewed) SELECT ?, owner, renewed FROM leases WHERE session = ? AND owner = ?"
 )
-_TAKE = "INSERT INTO leases (session, owner, renewed) VALUES (?, ?, {now}) ON CONFLICT DO NOTHING"
+_LEASE = "INSERT INTO leases (session, owner, renewed) VALUES (?, ?, {now})"
+_TAKE = _LEASE + " ON CONFLICT DO NOTHING"
 _SEIZE = "UPDATE leases SET owner = ?, renewed = {now} WHERE session = ? AND owner = ? AND renewed <= ?"
 _RENEW = "UPDATE leases SET renewed = {now} WHERE session = ? AND owner = ?"
 _RENEW_ALL = "UPDATE leases SET renewed = {now} WHERE owner = ?"
@@ -172,14 +173,14 @@ class DatabaseLog(ABC):
             redacted: Whether its texts were removed.
 
         Raises:
-            LogConflict: The log has a session of that name.
+            LogConflict: The log has a session of that name, or somebody leases it for one.
             LogError: The log could not be written.
         """
         rows = [row_of(record.session, record.turn, record.seq, record.time, record.event) for record in records]
         parts = [rows[first : first + _PART] for first in range(0, len(rows), _PART)]
         statements: list[Statement] = [inserting(part) for part in parts]
         if redacted:
-            statements.append((_TAKE.format(now=self._now), [records[0].session, REDACTED]))
+            statements.append((_LEASE.format(now=self._now), [records[0].session, REDACTED]))
         await self._change(statements)
 
     async def delete(self, session: str, length: int, *, dry_run: bool = False) -> int:

@@ -11,6 +11,7 @@ import anyio
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scripted import run, scripted_stack
 
 from arriero.prompts.messages import Message, ToolCall
 from arriero.stack.decisions import Decision
@@ -63,6 +64,7 @@ from arriero.stack.log import (
     redacted,
 )
 from arriero.stack.shields import Verdict
+from arriero.stack.terms import Terms
 from arriero.tools import Artifact, ToolResult
 
 pytestmark = pytest.mark.anyio
@@ -282,6 +284,20 @@ async def test_a_redacted_session_cannot_go_on_but_can_be_exported(event_log: Da
         await event_log.take("copy")
     assert [turn.redacted for turn in await event_log.turns("copy")] == [True]
     await other.aclose()
+
+
+async def test_no_turn_begins_or_goes_on_in_a_redacted_session(event_log: DatabaseLog) -> None:
+    stack = scripted_stack("Hi.<|eot_id|>", log=event_log)
+    await run(stack, "Hello", session="alice")
+    await prune(event_log, Retention(redact_after=0.0), now=time.time() + 1)
+    length = await event_log.length("alice")
+    with pytest.raises(SessionRedacted):
+        await run(stack, "Hello again", session="alice")
+    with pytest.raises(SessionRedacted):
+        [event async for event in stack.resume("alice", Terms())]
+    with pytest.raises(SessionRedacted):
+        await stack.fork("alice")
+    assert await event_log.length("alice") == length
 
 
 async def test_a_session_that_somebody_takes_up_meanwhile_is_not_pruned(event_log: DatabaseLog) -> None:
