@@ -25,8 +25,8 @@ class Bench:
     cancelled: anyio.Event = field(default_factory=anyio.Event)
     times: int = 0
 
-    def look(self, **effects: bool) -> Tool:
-        @tool(**effects)
+    def look(self, *, pure: bool = False, idempotent: bool = False, sensitive: bool = False) -> Tool:
+        @tool(pure=pure, idempotent=idempotent, sensitive=sensitive)
         async def look(place: str) -> str:
             """Look."""
             self.times += 1

@@ -1,7 +1,7 @@
 """A turn is cancelled, and spoken to, while it runs."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
 import pytest
@@ -219,7 +219,7 @@ async def test_what_is_said_is_judged_like_all_that_the_user_says() -> None:
     class Strict:
         name = "strict"
 
-        async def check(self, messages: list[Message], where: object) -> Verdict:
+        async def check(self, messages: Sequence[Message], where: object) -> Verdict:
             return Verdict("awful" not in str(messages[-1].content))
 
     stack = scripted_stack(
