@@ -24,6 +24,12 @@ async def wait() -> None:
     await anyio.sleep_forever()
 
 
+async def wait_until_heard() -> None:
+    """An answer that comes when somebody has said something."""
+    print("ANSWERING", flush=True)
+    await heard.wait()
+
+
 @tool(sensitive=True)
 def erase(path: str) -> str:
     """Erase a file."""
@@ -51,6 +57,7 @@ heard = anyio.Event()
 SCRIPTS = {
     "waiting": [Say("Never said.", before=wait), "Here I am."],
     "approval": [ToolCall("erase", {"path": "notes"}), "Done with it."],
+    "asking late": [Say(calls=(ToolCall("erase", {"path": "notes"}),), before=wait_until_heard), "Done with it."],
     "question": [ToolCall("ask_user", {"question": "Which mule?"}), "I see."],
     "steering": [ToolCall("look", {"place": "Orla"}), "I heard you.", "Still here."],
     "talk": ["First.", "Second.", "Third.", "Fourth."],

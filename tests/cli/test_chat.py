@@ -90,11 +90,15 @@ def test_a_sensitive_call_is_approved_at_the_prompt(log: Path) -> None:
 
 
 def test_what_was_typed_before_a_question_is_no_reply_to_it(log: Path) -> None:
-    terminal = talk(log, "approval")
-    terminal.type("Erase my notes.\ny\ny\n")
+    terminal = talk(log, "asking late")
+    terminal.type("Erase my notes.\n")
+    terminal.wait_for("ANSWERING")
+    terminal.type("/help\nGo on, yes!\n")  # a command is not for the turn: it waits until the prompt is back
+    terminal.wait_for("erase(")
     terminal.wait_for("run it? [y/n/e] ")
     terminal.type("n\n")
     terminal.wait_for("Done with it.")
+    terminal.wait_for("list the commands")
     assert terminal.end("\x04") == 0
     (given,) = [event.decision for event in events(log) if isinstance(event, DecisionGiven)]
     assert given.choice == "deny"
