@@ -9,8 +9,9 @@ from typing_extensions import TypeVar
 
 from arriero.agents.output import Output
 from arriero.agents.turn import Turn
+from arriero.agents.wording import node_text
 from arriero.agents.workflow.errors import WorkflowChanged
-from arriero.agents.workflow.state import Pending, label
+from arriero.agents.workflow.state import Pending
 from arriero.stack.events import Event, TurnFinished, TurnStarted
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class NodeContext(Generic[Deps]):
     @property
     def idempotency_key(self) -> str:
         """A key that is the same in every attempt of this node, and in no other node: for services that take one."""
-        return f"{self.run}/{label(self.node, self.key)}"
+        return f"{self.run}/{node_text(self.node, self.key)}"
 
     def session(self, name: str) -> str:
         """Name of a session of this attempt, the same after a crash.
@@ -89,7 +90,7 @@ class NodeContext(Generic[Deps]):
         else:
             turn = await agent.run(text, deps=deps, session=session)
         if turn.reason == "paused":
-            of = label(self.node, self.key)
+            of = node_text(self.node, self.key)
             self.waiting += [
                 Pending(f"{of}/{name}:{each.id}", self.node, each.asked, each.question, session, each.call)
                 for each in turn.waiting
@@ -104,7 +105,9 @@ class NodeContext(Generic[Deps]):
         session, last = self.session(name), before[-1]
         asked = [event.messages[-1].content for event in before if isinstance(event, TurnStarted)]
         if asked and asked[-1] != text:
-            raise WorkflowChanged(self.run, [f"{label(self.node, self.key)} asks {name} something else than before"])
+            raise WorkflowChanged(
+                self.run, [f"{node_text(self.node, self.key)} asks {name} something else than before"]
+            )
         if not isinstance(last, TurnFinished):
             prefix = f"{name}:"
             made = {id_[len(prefix) :]: each for id_, each in self.decisions.items() if id_.startswith(prefix)}

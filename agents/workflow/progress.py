@@ -4,8 +4,8 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from arriero.agents.wording import time_text
-from arriero.agents.workflow.state import RunState, label
+from arriero.agents.wording import node_text, time_text
+from arriero.agents.workflow.state import RunState
 from arriero.prompts.visible import visible
 from arriero.stack.events import (
     Event,
@@ -103,11 +103,11 @@ def _line(event: Event) -> str:
             return f"{workflow} has begun"
         case NodeStarted(node, key, attempt, of):
             again = f", attempt {attempt}" if attempt > 1 else ""
-            return f"{label(node, key)}: begun{f', of {of}' if of else ''}{again}"
+            return f"{node_text(node, key)}: begun{f', of {of}' if of else ''}{again}"
         case NodeFinished(node, key, _, duration):
-            return f"{label(node, key)}: finished, {time_text(duration)}"
+            return f"{node_text(node, key)}: finished, {time_text(duration)}"
         case NodeFailed(node, key, _, error, message):
-            return f"{label(node, key)}: failed with {error}: {' '.join(message.split())}"
+            return f"{node_text(node, key)}: failed with {error}: {' '.join(message.split())}"
         case WorkflowPaused(waiting):
             return f"waits for {', '.join(waiting)}"
         case WorkflowFinished(_, error, duration):

@@ -11,10 +11,11 @@ from typing import Any, Generic, NoReturn, TypeVar, cast
 import anyio
 from anyio import to_thread
 
+from arriero.agents.wording import node_text
 from arriero.agents.workflow.context import NodeContext
 from arriero.agents.workflow.errors import Denied, NeedsDecision, NodeError, NothingReturned, UnstorableValue
 from arriero.agents.workflow.graph import INPUT, Graph, Loop, Step
-from arriero.agents.workflow.state import NodeState, Pending, RunState, label
+from arriero.agents.workflow.state import NodeState, Pending, RunState
 from arriero.agents.workflow.values import dump, load
 from arriero.prompts.messages import JSON
 from arriero.stack.decisions import Decision, InvalidDecision
@@ -121,7 +122,7 @@ class Running:
 
     def check_decisions(self) -> None:
         """Make sure that each decision is for a node that is unfinished, or for a call in it."""
-        unfinished = {label(*at): at[0] for at, found in self.state.nodes.items() if found.standing in _UNFINISHED}
+        unfinished = {node_text(*at): at[0] for at, found in self.state.nodes.items() if found.standing in _UNFINISHED}
         for id_, decision in self.decisions.items():
             node = unfinished.get(id_.partition("/")[0])
             if node is None:
@@ -283,7 +284,7 @@ class Running:
         self, step: Step[Any], key: str, arguments: Mapping[str, object], past: NodeState, of: int
     ) -> object:
         """Output of a node that had begun when its process ended."""
-        id_ = label(step.name, key)
+        id_ = node_text(step.name, key)
         decision = self.decisions.get(id_)
         if decision is not None and decision.choice == "answer":
             output = _answer(id_, step.gives, decision.text)
@@ -316,7 +317,7 @@ class Running:
     ) -> object:
         while True:
             await self.write(NodeStarted(step.name, key, attempt, of))
-            prefix = f"{label(step.name, key)}/"
+            prefix = f"{node_text(step.name, key)}/"
             decisions = {id_[len(prefix) :]: made for id_, made in self.decisions.items() if id_.startswith(prefix)}
             context = NodeContext(self.run, step.name, key, attempt, self.deps, resumed, decisions)
             started = time.perf_counter()
@@ -353,7 +354,7 @@ class Running:
     def _give_up(self, step: Step[Any], key: str, failures: int, error: Exception) -> NoReturn:
         """End the run with this error, when what is running has ended."""
         if self._failure is None:
-            self._failure = NodeError(label(step.name, key), failures, error)
+            self._failure = NodeError(node_text(step.name, key), failures, error)
             self._failure.__cause__ = error
         raise _Stopped
 

@@ -127,7 +127,7 @@ class RunState:
                 self.standing, self.waiting = "waiting", waiting
                 stopped = {id_.partition("/")[0] for id_ in waiting}
                 for (node, key), at in self.nodes.items():
-                    if at.standing == "running" and label(node, key) in stopped:
+                    if at.standing == "running" and node_text(node, key) in stopped:
                         at.standing = "waiting"
             case WorkflowFinished(output, error):
                 self.standing, self.output, self.error = "failed" if error else "finished", output, error
@@ -172,11 +172,6 @@ async def read_run(log: "EventLog", run: str) -> RunState:
         LogError: The log could not be read.
     """
     return RunState.of(record.event for record in await log.read(run))
-
-
-def label(node: str, key: str) -> str:
-    """A run of a node as people read it: `read[3]` for the third item, `write[2]` for the second round."""
-    return node_text(node, key)
 
 
 def changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:

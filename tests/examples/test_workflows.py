@@ -6,12 +6,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from failing_log import FailingLog
 from typer.testing import CliRunner
 
-from arriero import Stack, Turn
+from arriero import SQLiteLog, Stack, Turn
 from arriero.cli import app
-from arriero.examples import custom_tool
+from arriero.examples import custom_tool, map_reduce, triage
 from arriero.examples.demo import WORKFLOWS, Workflow
+from arriero.stack.decisions import Decision
+from arriero.stack.log import LogError
 
 pytestmark = pytest.mark.anyio
 
@@ -126,3 +129,30 @@ def test_an_example_runs_from_the_command_line(name: str) -> None:
 @pytest.mark.parametrize("file", PROGRAMS, ids=lambda file: file.stem)
 def test_an_example_is_short(file: Path) -> None:
     assert len(file.read_text().splitlines()) < 130
+
+
+async def test_a_map_over_documents_goes_on_where_it_broke_off() -> None:
+    log = FailingLog(SQLiteLog(":memory:"), at=9, times=99)
+    async with Stack.local(log=log) as stack, map_reduce.crew(stack) as who:
+        with pytest.raises(LogError):
+            await map_reduce.flow.run(map_reduce.MULES, log=log, deps=who, run="loads")
+        log.at = 0
+        begun = {record.turn for session in await log.turns() for record in await log.read(session.session)}
+        run = await map_reduce.flow.resume("loads", log=log, deps=who)
+        assert run.output == "The result is 301."
+        turns = await log.turns()
+        assert len(turns) == 5, "the run, a turn for each of three mules, and one that adds up"
+        assert begun <= {turn.turn for turn in turns}
+
+
+async def test_a_ticket_is_approved_in_another_process_than_the_one_that_asked(tmp_path: Path) -> None:
+    async with Stack.local(log=tmp_path / "runs.sqlite") as stack:
+        desk = triage.front_desk(stack)
+        asked = await triage.flow.run(triage.TICKETS[1], log=stack.log, deps=desk, run="case")
+    (pending,) = asked.waiting
+    async with Stack.local(log=tmp_path / "runs.sqlite") as stack:
+        desk = triage.front_desk(stack)
+        denied = await triage.flow.resume(
+            "case", log=stack.log, deps=desk, decisions={pending.id: Decision.deny("it has left")}
+        )
+    assert denied.output == "left to a person: Please cancel the booking with booking B-17."

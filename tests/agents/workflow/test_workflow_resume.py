@@ -13,6 +13,7 @@ import pytest
 from failing_log import FailingLog
 from resumed_flow import Effects, counted
 
+from arriero.agents.wording import node_text
 from arriero.agents.workflow import (
     NeedsDecision,
     NodeError,
@@ -21,7 +22,6 @@ from arriero.agents.workflow import (
     WorkflowChanged,
     read_run,
 )
-from arriero.agents.workflow.state import label
 from arriero.stack.decisions import Decision, InvalidDecision
 from arriero.stack.events import NodeFinished, NodeStarted, WorkflowFinished, WorkflowPaused, WorkflowStarted
 from arriero.stack.log import DatabaseLog, EventLog, LogError, SessionBusy, SQLiteLog, UnknownSession, open_log
@@ -70,7 +70,7 @@ async def test_whatever_commit_a_run_breaks_off_at_no_finished_step_runs_again(
     with pytest.raises(LogError):
         await counted().run(3, log=FailingLog(log, at, when, times=99), deps=effects, run="r")
     finished = {
-        label(record.event.node, record.event.key)
+        node_text(record.event.node, record.event.key)
         for record in await log.read("r")
         if isinstance(record.event, NodeFinished)
     }
