@@ -179,8 +179,7 @@ class Agent(Generic[Deps, Output]):
             session: Session to begin or continue; None for one of its own.
 
         Returns:
-            The turn's events, `TextDelta` while the answer is written, the last one `TurnFinished` or `TurnPaused`.
-            The iterator raises what `run` raises.
+            Its events, the last one `TurnFinished` or `TurnPaused`. The iterator raises what `run` raises.
 
         Raises:
             InvalidMessage: The text is empty, or no text.
@@ -234,10 +233,7 @@ class Agent(Generic[Deps, Output]):
             LogError: An event could not be logged.
             StackNotReady: The stack is not open.
         """
-        events = await events_so_far(self, self.open_stack, session)
-        async with aclosing(self.resume_stream(session, decisions=decisions, deps=deps)) as stream:
-            events += [event async for event in stream if not isinstance(event, TextDelta | CallProgressed)]
-        return self.turn_of(events, session)
+        return await self._resume(self.open_stack, session, decisions, deps)
 
     def resume_stream(
         self, session: str, *, decisions: Mapping[str, Decision] = MappingProxyType({}), deps: Deps | None = None
@@ -307,14 +303,13 @@ class Agent(Generic[Deps, Output]):
             'answer'
             >>> agent.close()
         """
-        if isinstance(self._stack, Stack):
-            raise StackNotReady(
-                "run_sync opens the stack by itself: give the agent one that is not open, as in"
-                " Agent(Stack.local()), or `await agent.run(...)` where the stack is open"
-            )
-        self._background = self._background or Background.opened(self._stack)
-        background, stack = self._background
-        return background.run(partial(self._run, stack, text, deps, session))
+        return self._in_background(lambda stack: self._run(stack, text, deps, session))
+
+    def resume_sync(
+        self, session: str, *, decisions: Mapping[str, Decision] = MappingProxyType({}), deps: Deps | None = None
+    ) -> Turn[Output]:
+        """Go on with a turn from a program that is not async; see `run_sync` and `resume`."""
+        return self._in_background(lambda stack: self._resume(stack, session, decisions, deps))
 
     async def terms(self, stack: Stack, context: Context[Deps]) -> Terms:
         """On what terms a turn of this agent is run.
@@ -333,18 +328,7 @@ class Agent(Generic[Deps, Output]):
         return await terms_of(self, stack, context)
 
     def turn_of(self, events: Iterable[Event], session: str) -> Turn[Output]:
-        """What came of one of its turns, by the turn's events.
-
-        Args:
-            events: The events, the last one `TurnFinished` or `TurnPaused`.
-            session: The turn's session.
-
-        Returns:
-            The turn.
-
-        Raises:
-            ValueError: The turn is neither finished nor paused.
-        """
+        """What came of one of its turns, by the turn's events; see `Turn.of`."""
         return Turn.of(events, session, self.reader)
 
     def as_tool(
@@ -391,8 +375,26 @@ class Agent(Generic[Deps, Output]):
         finally:
             background.close()
 
+    def _in_background(self, work: Callable[[Stack], Awaitable[Turn[Output]]]) -> Turn[Output]:
+        if isinstance(self._stack, Stack):
+            raise StackNotReady(
+                "run_sync opens the stack by itself: give the agent one that is not open, as in"
+                " Agent(Stack.local()), or `await agent.run(...)` where the stack is open"
+            )
+        self._background = self._background or Background.opened(self._stack)
+        background, stack = self._background
+        return background.run(partial(work, stack))
+
     async def _run(self, stack: Stack, text: str, deps: Deps | None, session: str | None) -> Turn[Output]:
         session = session or uuid4().hex
         async with aclosing(turn_events(self, stack, said(text), deps, session)) as stream:
             events = [event async for event in stream if not isinstance(event, TextDelta | CallProgressed)]
+        return self.turn_of(events, session)
+
+    async def _resume(
+        self, stack: Stack, session: str, decisions: Mapping[str, Decision], deps: Deps | None
+    ) -> Turn[Output]:
+        events = await events_so_far(self, stack, session)
+        async with aclosing(resumed_events(self, stack, session, decisions, deps)) as stream:
+            events += [event async for event in stream if not isinstance(event, TextDelta | CallProgressed)]
         return self.turn_of(events, session)

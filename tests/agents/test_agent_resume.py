@@ -18,6 +18,7 @@ from arriero.stack.decisions import Asked, Decision, InvalidDecision
 from arriero.stack.events import MessageAdded, TurnPaused, TurnResumed
 from arriero.stack.log import UnknownSession
 from arriero.stack.sessions import NothingToResume, NoTurnRunning, TurnWaiting
+from arriero.testing import scripted_opening
 from arriero.tools import Registry, ToolContext
 
 pytestmark = pytest.mark.anyio
@@ -167,6 +168,15 @@ async def test_text_that_no_shield_has_judged_is_not_in_a_resumed_turn(tools: li
     turn = await agent.resume("s1", decisions={"1.0": Decision.run()})
     assert "Secret" not in str(turn)
     assert turn.text == "Done."
+
+
+def test_a_program_that_is_not_async_decides_too(tools: list[Any], paid: list[int]) -> None:
+    agent = Agent(scripted_opening(BOTH, DONE), tools=tools)
+    waiting = agent.run_sync("Pay!", session="s1").waiting
+    turn = agent.resume_sync("s1", decisions={one.id: Decision.run() for one in waiting})
+    agent.close()
+    assert turn.text == "Done."
+    assert paid == [5]
 
 
 async def test_what_cannot_be_resumed_says_why(tools: list[Any], paid: list[int]) -> None:
