@@ -202,15 +202,15 @@ async def test_a_turn_that_a_tool_runs_is_below_that_call() -> None:
     seen = Seen()
     inner, outer = scripted_stack("A mule.<|eot_id|>"), scripted_stack(call("expert"), "A mule, they say.<|eot_id|>")
     inner.tracing = outer.tracing = Tracing(seen.provider)
-    helper = Agent(inner, name="helper")
+    colleague = Agent(inner, name="colleague")
 
     @tool
     async def expert() -> str:
         """Ask the expert."""
-        return (await helper.run("What is it?")).text
+        return (await colleague.run("What is it?")).text
 
     await Agent(outer, tools=[expert], name="front").run("What is it?")
-    assert seen.parent("invoke_agent helper") == "execute_tool expert"
+    assert seen.parent("invoke_agent colleague") == "execute_tool expert"
     assert seen.parent("execute_tool expert") == "invoke_agent front"
     assert len({span.context.trace_id for span in seen.memory.get_finished_spans()}) == 1
 
@@ -244,10 +244,10 @@ async def test_a_turn_is_below_the_span_that_its_tool_has_begun() -> None:
     async def expert() -> str:
         """Ask the expert."""
         with seen.provider.get_tracer("program").start_as_current_span("asking"):
-            return (await Agent(inner, name="helper").run("What is it?")).text
+            return (await Agent(inner, name="colleague").run("What is it?")).text
 
     await Agent(outer, tools=[expert], name="front").run("What is it?")
-    assert seen.parent("invoke_agent helper") == "asking"
+    assert seen.parent("invoke_agent colleague") == "asking"
 
 
 async def test_a_turn_is_below_the_span_of_the_program_that_runs_it() -> None:
