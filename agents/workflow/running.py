@@ -101,7 +101,6 @@ class Running:
     ) -> None:
         self.graph, self.log, self.run, self.state = graph, log, run, state
         self.deps, self.decisions, self.watch = deps, decisions, watch
-        self.before = set(state.nodes)
         self.started = time.perf_counter()
         self._length = length
         self._writing = anyio.Lock()

@@ -6,9 +6,11 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
+import anyio
 import pytest
 from failing_log import FailingLog
 from resumed_flow import Effects, counted
@@ -205,6 +207,30 @@ async def test_a_run_is_resumed_by_the_graph_that_began_it(log: DatabaseLog, eff
 async def test_what_functions_do_may_change(log: DatabaseLog, effects: Effects) -> None:
     await interrupted(log)
     assert (await counted(idempotent=True, rounds=1).resume("r", log=log, deps=effects)).output == [1, 2, 3, 1]
+
+
+async def test_a_cancelled_run_is_given_back_and_goes_on_like_a_killed_one(log: DatabaseLog) -> None:
+    flow = Workflow("long", takes=int, gives=int)
+    begun = anyio.Event()
+    patient = True
+
+    @flow.step(flow.input, idempotent=True)
+    async def wait(number: int) -> int:
+        begun.set()
+        if patient:
+            await anyio.sleep_forever()
+        return number
+
+    flow.returns(wait)
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            group.start_soon(partial(flow.run, 3, log=log, run="r"))
+            await begun.wait()
+            with pytest.raises(SessionBusy):
+                await flow.resume("r", log=log)
+            group.cancel_scope.cancel()
+        patient = False
+        assert (await flow.resume("r", log=log)).output == 3
 
 
 async def test_only_a_run_that_has_begun_is_resumed(log: DatabaseLog, effects: Effects) -> None:
