@@ -122,7 +122,7 @@ class _Pool:
 
     def __init__(self, crew: Crew, concurrency: int, attempts: int) -> None:
         self._crew, self._concurrency, self._attempts = crew, concurrency, attempts
-        self._hosts: set[str] = set()
+        self._hosts: set[str] = set()  # of workers whose log is a file
         self._ready: set[Any] = set()
 
     @asynccontextmanager
@@ -173,6 +173,8 @@ class _Pool:
 
     async def _take(self) -> Any:
         worker = await self._free.get()
+        if len(self._hosts) > 1:
+            worker = LogNotShared(f"the workers are on {len(self._hosts)} machines, with a SQLite file each: {_REMEDY}")
         if isinstance(worker, Exception):
             self._free.put_nowait(worker)  # for whoever comes next
             raise worker
@@ -201,9 +203,6 @@ class _Pool:
         else:
             self._ready.add(worker)
             self._hosts |= {host} if host else set()
-            if len(self._hosts) > 1:
-                problem = f"the workers are on {len(self._hosts)} machines, and their log is a SQLite file"
-                self._free.put_nowait(LogNotShared(f"{problem}: {_REMEDY}"))
             self._free.put_nowait(worker)
 
     async def _end(self, ray: Any, crew: list[Any]) -> None:

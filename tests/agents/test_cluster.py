@@ -15,7 +15,7 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from arriero.agents.cluster import ClusterUnavailable, LogNotShared, WorkersLost, map_on_ray
+from arriero.agents.cluster import ClusterUnavailable, LogNotShared, RemoteError, WorkersLost, map_on_ray
 from arriero.agents.map import Mapped
 from arriero.prompts.errors import UnknownDialect
 from arriero.stack.events import CallStarted, StepFinished, TurnFinished
@@ -145,15 +145,17 @@ async def test_a_map_that_is_cancelled_ends_its_workers_and_goes_on_under_its_na
 
 
 @pytest.mark.usefixtures("two_nodes")
-async def test_an_item_over_which_workers_die_fails_and_the_others_do_not(tmp_path: Path) -> None:
+async def test_items_fail_alone_whatever_becomes_of_their_worker(tmp_path: Path) -> None:
     (tmp_path / "go").touch()
     with anyio.fail_after(PATIENCE):
-        questions = [QUESTIONS[0], f"What of mule {crew.DEADLY}?", QUESTIONS[1]]
+        questions = [QUESTIONS[0], f"What of mule {crew.DEADLY}?", QUESTIONS[1], "mule " * 2000]
         log = str(tmp_path / "events.sqlite")
-        first, deadly, last = await mapped(log, tmp_path, questions, concurrency=1, attempts=1)
+        first, deadly, last, long = await mapped(log, tmp_path, questions, concurrency=1, attempts=1)
     assert (first.state, last.state) == ("finished", "finished")
     assert (deadly.state, type(deadly.error)) == ("failed", WorkersLost)
     assert "a worker died over input 1, 1 times in all" in str(deadly.error)
+    assert type(long.error) is RemoteError  # the error has a constructor of its own
+    assert str(long.error).startswith("ContextTooLong: the prompt has")
 
 
 @pytest.mark.usefixtures("two_nodes")
