@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from typing_extensions import TypeVar
 
+from arriero.agents.agent_terms import events_so_far
 from arriero.agents.output import Output
 from arriero.agents.turn import Turn
 from arriero.agents.wording import node_text
@@ -84,7 +85,7 @@ class NodeContext(Generic[Deps]):
         """
         name = self._numbered(name or agent.name)
         session = self.session(name)
-        before = [each.event for each in await agent.open_stack.log.read(session)] if self.resumed else []
+        before = await events_so_far(agent, agent.open_stack, session) if self.resumed else []
         if before:
             turn = await self._again(agent, text, deps, name, before)
         else:
