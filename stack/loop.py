@@ -102,8 +102,12 @@ class TurnLoop(Running):
         elif turn.answer is not None:
             self._said = turn.answer
             self.next = self._conclude
+        elif turn.prompted <= turn.step:
+            self.next = self._append
+        elif turn.step and (limit := before_step(self.terms, turn.step, turn.usage, "the turn was taken up again")):
+            await self.commit([limit, self.end("", "limit")])
         else:
-            self.next = self._ask if turn.prompted > turn.step else self._append
+            self.next = self._ask
 
     @property
     def _generation(self) -> Generation:

@@ -16,6 +16,7 @@ from arriero.stack.events import (
     CallStarted,
     DecisionAsked,
     Event,
+    LimitReached,
     PromptAppended,
     StepFinished,
     TextDelta,
@@ -25,7 +26,7 @@ from arriero.stack.events import (
     VerdictGiven,
 )
 from arriero.stack.limits import before_step
-from arriero.stack.log import EventLog, SQLiteLog
+from arriero.stack.log import EventLog, SQLiteLog, UnknownSession
 from arriero.stack.shields import Place, Verdict
 from arriero.stack.stack import Stack
 from arriero.stack.turn import Limits, Terms
@@ -248,3 +249,32 @@ def test_a_turn_that_is_killed_again_and_again_comes_to_the_same_end(cuts: list[
         assert [event.step for event in of(StepFinished, events)] == [1, 2, 3]
 
     anyio.run(killed)
+
+
+async def test_a_turn_that_has_used_up_its_tokens_asks_for_no_more_when_it_is_resumed() -> None:
+    events, _ = await whole_turn()
+    asked = kinds(events).index("PromptAppended", 2) + 1
+    stack = scripted_stack(log=await log_of(events[:asked]))
+    more = await resumed(stack, Terms(registry=Ran().registry(), limits=Limits(tokens=5)))
+    assert of(LimitReached, more)[0].limit == "tokens"
+    assert engine_of(stack).requests == []
+
+
+async def test_a_fork_of_what_is_not_there_is_refused() -> None:
+    events, _ = await whole_turn()
+    stack = scripted_stack(log=await log_of(events))
+    for session, at in (("bob", None), ("bob", 0), ("alice", 99)):
+        with pytest.raises(UnknownSession, match=session):
+            await stack.fork(session, at=at)
+
+
+async def test_a_fork_at_an_event_shares_what_was_sent_up_to_there() -> None:
+    events, _ = await whole_turn()
+    step = kinds(events).index("StepFinished")
+    stack = scripted_stack(SCRIPT[1], DONE, log=await log_of(events))
+    fork = await stack.fork("alice", at=step, into="fork")
+    more = [event async for event in stack.resume(fork, Terms(registry=Ran().registry()))]
+    assert of(TurnFinished, more)[0].text == "Done."
+    stored = of(PromptAppended, events)
+    assert engine_of(stack).requests[0][: len(stored[0].token_ids)] == list(stored[0].token_ids)
+    assert await logged(stack, "alice") == events
