@@ -28,7 +28,8 @@ from arriero.tools import Registry, Tool, ToolGroup
 
 if TYPE_CHECKING:
     from arriero.agents.iterate import Steps
-    from arriero.agents.map import Inputs, Mapped, Progress
+    from arriero.agents.map import Inputs, Mapped
+    from arriero.agents.map_progress import Progress
 
 
 class StackNotReady(ArrieroError):

@@ -14,7 +14,8 @@ from uuid import uuid4
 import anyio
 
 from arriero.agents.agent import Agent
-from arriero.agents.map import Inputs, Item, Mapped, Progress, settle
+from arriero.agents.map import Inputs, Item, Mapped, settle
+from arriero.agents.map_progress import Progress
 from arriero.agents.output import Output
 from arriero.prompts.errors import ArrieroError
 from arriero.stack.log import LogConflict, SessionBusy, SQLiteLog

@@ -3,17 +3,17 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Generator, Iterable, Iterator, Sized
-from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, nullcontext
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Generator, Iterable, Sized
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import count
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, Literal
 from uuid import uuid4
 
 import anyio
 
+from arriero.agents.map_progress import MapProgress, Progress, shown
 from arriero.agents.output import Output
 from arriero.agents.turn import Turn
 from arriero.prompts.errors import ArrieroError, InvalidMessage
@@ -31,7 +31,6 @@ Inputs = Iterable[str] | AsyncIterable[str]
 
 _AHEAD = 4
 """How many items, for each that may run, are begun before the first of them is handed out."""
-_SECONDS_OF_A_LINE = 10.0
 _TRIED_AGAIN = ("failed", "cancelled")
 
 
@@ -81,35 +80,6 @@ class Item(Generic[Output]):
             ) from self.error
         return self.turn.output
 
-
-@dataclass(frozen=True, slots=True)
-class MapProgress:
-    """How far a map is.
-
-    Args:
-        total: Number of inputs, where it is known.
-        done: Items that are over, whatever came of them.
-        running: Items that run.
-        failed: Items that failed.
-        waiting: Items whose turns wait for decisions.
-        known: Items that were finished before.
-    """
-
-    total: int | None
-    done: int = 0
-    running: int = 0
-    failed: int = 0
-    waiting: int = 0
-    known: int = 0
-
-    def __str__(self) -> str:
-        counts = {"failed": self.failed, "waiting": self.waiting, "known": self.known}
-        beside = "".join(f", {number} {what}" for what, number in counts.items() if number)
-        return f"{self.done}{'' if self.total is None else f' of {self.total}'} done{beside}"
-
-
-Progress = bool | Callable[[MapProgress], object]
-"""Whether to show progress on stderr, or who hears of it."""
 
 Work = Callable[[Item[Output]], Awaitable[Item[Output]]]
 """Runs one item: it is given the item without a turn, and gives it with one."""
@@ -164,7 +134,7 @@ class Mapped(Generic[Output]):
     async def _run(self) -> AsyncGenerator[Item[Output], None]:
         slots: asyncio.Queue[asyncio.Future[Item[Output]] | None] = asyncio.Queue()
         ahead = asyncio.Semaphore(_AHEAD * self._concurrency)
-        with _shown(self._show, self._progress.total) as tell:
+        with shown(self._show, self._progress.total) as tell:
             async with self._within(), started(self._feed(slots, ahead, tell)) as feeding:
                 while (slot := await slots.get()) is not None:
                     yield await slot
@@ -361,44 +331,3 @@ async def _read(inputs: Inputs) -> AsyncGenerator[str, None]:
     else:
         for text in inputs:
             yield text
-
-
-@contextmanager
-def _shown(progress: Progress, total: int | None) -> Iterator[Callable[[MapProgress], object]]:
-    if callable(progress):
-        yield progress
-    elif not progress:
-        yield lambda _: None
-    else:
-        from rich.console import Console
-
-        console = Console(stderr=True)
-        with _bar(console, total) if console.is_terminal else _lines(console) as tell:
-            yield tell
-
-
-@contextmanager
-def _bar(console: Any, total: int | None) -> Iterator[Callable[[MapProgress], object]]:
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda now: bar.update(task, completed=now.done, description=str(now))
-
-
-@contextmanager
-def _lines(console: Any) -> Iterator[Callable[[MapProgress], object]]:
-    said, now = monotonic(), MapProgress(None)
-
-    def tell(progress: MapProgress) -> None:
-        nonlocal said, now
-        now = progress
-        if monotonic() - said > _SECONDS_OF_A_LINE:
-            said = monotonic()
-            console.print(f"map: {now}", highlight=False)
-
-    try:
-        yield tell
-    finally:
-        console.print(f"map: {now}", highlight=False)

@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arriero import Agent, Limits, Stack, tool
-from arriero.agents.map import Item, ItemFailed, MapProgress, map_inputs
+from arriero.agents.map import Item, ItemFailed, map_inputs
+from arriero.agents.map_progress import MapProgress
 from arriero.prompts.errors import InvalidMessage
 from arriero.stack.decisions import Decision
 from arriero.stack.errors import EngineInterrupted
