@@ -24,8 +24,8 @@ from arriero.stack.events import (
 )
 from arriero.stack.log import EventLog
 from arriero.tools import Tool, ToolContext, ToolError, ToolOutput
+from arriero.tools.declared import describe
 from arriero.tools.errors import ToolPaused
-from arriero.tools.tool import describe
 
 if TYPE_CHECKING:
     from arriero.agents.agent import Agent

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
 from arriero.tools import Tool, ToolError
-from arriero.tools.tool import describe
+from arriero.tools.declared import describe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -9,7 +9,7 @@ from arriero.prompts.messages import Message
 from arriero.stack.summary import Model, Summarise
 from arriero.stack.terms import Handoff, Terms
 from arriero.tools import Tool, ToolDefinitionError
-from arriero.tools.tool import describe
+from arriero.tools.declared import describe
 
 if TYPE_CHECKING:
     from arriero.agents.agent import Agent

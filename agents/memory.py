@@ -8,7 +8,7 @@ import anyio.to_thread
 
 from arriero.agents.memory_store import Embed, MemoryStore
 from arriero.tools import ToolContext, ToolDefinitionError, ToolGroup
-from arriero.tools.tool import describe
+from arriero.tools.declared import describe
 
 Scope = str | Callable[[ToolContext], str]
 """Whose memories they are: a name, or what tells it from the context of a call."""

@@ -14,6 +14,7 @@ from arriero.tools.artifacts import (
 )
 from arriero.tools.cache import Cache
 from arriero.tools.context import Progress, ToolContext
+from arriero.tools.declared import FunctionTool, Tool, tool
 from arriero.tools.errors import ToolArgumentError, ToolDefinitionError, ToolError, ToolTimeout, ToolUnavailable
 from arriero.tools.events import (
     ToolCallApproved,
@@ -29,7 +30,6 @@ from arriero.tools.interpreter import code_interpreter
 from arriero.tools.knowledge import knowledge_search
 from arriero.tools.registry import Registry, ToolResult
 from arriero.tools.search import web_search
-from arriero.tools.tool import FunctionTool, Tool, tool
 
 if TYPE_CHECKING:
     from arriero.tools.files import file_tools

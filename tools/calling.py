@@ -20,6 +20,7 @@ from arriero.tools.arguments import check_bounds
 from arriero.tools.artifacts import Artifact, Artifacts, Attachment, ToolOutput
 from arriero.tools.cache import KnownResults
 from arriero.tools.context import Progress, ThreadLeft, ToolContext
+from arriero.tools.declared import Tool
 from arriero.tools.errors import ToolArgumentError, ToolError, ToolPaused, ToolTimeout, ToolUnavailable
 from arriero.tools.events import (
     Outcome,
@@ -33,7 +34,6 @@ from arriero.tools.events import (
     ToolEvent,
 )
 from arriero.tools.owned_task import Attempt
-from arriero.tools.tool import Tool
 from arriero.tools.truncation import cut_middle, fits
 from arriero.tools.values import as_text, shorten, strict, to_output
 

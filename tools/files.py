@@ -11,9 +11,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated
 
+from arriero.tools.declared import Tool, describe
 from arriero.tools.errors import ToolDefinitionError, ToolError
 from arriero.tools.root_folder import OutsideRoot, RootFolder, kind, refused, shown, unusable
-from arriero.tools.tool import Tool, describe
 
 _LOOKED_AT = 50_000
 """Most entries of folders that one listing looks at."""

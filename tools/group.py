@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from arriero.tools.declared import Tool
 from arriero.tools.errors import ToolDefinitionError
-from arriero.tools.tool import Tool
 
 
 @dataclass(frozen=True, slots=True, init=False)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from arriero.prompts.code_result import format_code_result
 from arriero.tools.artifacts import Attachment, ToolOutput
 from arriero.tools.context import ToolContext
+from arriero.tools.declared import Tool, describe
 from arriero.tools.sandbox.errors import SandboxError
 from arriero.tools.sandbox.execution import Execution, FileEntry
 from arriero.tools.sandbox.limits import Limits
@@ -20,7 +21,6 @@ from arriero.tools.sandbox.output import cut_to
 from arriero.tools.sandbox.own_loop import OwnLoop
 from arriero.tools.sandbox.session import READ_MOST
 from arriero.tools.sandbox.unsafe import Unsafe
-from arriero.tools.tool import Tool, describe
 
 if TYPE_CHECKING:
     from arriero.tools.sandbox.sessions import NamedSessions

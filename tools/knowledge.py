@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, cast
 
 import anyio.to_thread
 
+from arriero.tools.declared import Tool, describe
 from arriero.tools.embedding import MODEL, embed
 from arriero.tools.errors import ToolDefinitionError, ToolError
 from arriero.tools.passages import Passage, read_passages
 from arriero.tools.paths import existing_folder, read_path
-from arriero.tools.tool import Tool, describe
 
 if TYPE_CHECKING:
     from chromadb.api.client import Client

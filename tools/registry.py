@@ -18,11 +18,11 @@ from arriero.tools.artifacts import Artifacts, MemoryArtifacts
 from arriero.tools.cache import KnownResults
 from arriero.tools.calling import Approve, Calling, Offer, Rules, ToolResult
 from arriero.tools.context import Progress, ToolContext
+from arriero.tools.declared import Tool
 from arriero.tools.errors import ToolDefinitionError
 from arriero.tools.events import ToolCallFinished, ToolCallStarted, ToolEvent
 from arriero.tools.group import ToolGroup
 from arriero.tools.owned_task import side_by_side
-from arriero.tools.tool import Tool
 
 __all__ = ["Approve", "Registry", "ToolResult"]
 

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 import anyio
 
+from arriero.tools.declared import Tool, describe
 from arriero.tools.errors import ToolDefinitionError, ToolError, ToolUnavailable
 from arriero.tools.paths import existing_file
-from arriero.tools.tool import Tool, describe
 
 if TYPE_CHECKING:
     import httpx2

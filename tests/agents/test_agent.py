@@ -143,7 +143,7 @@ async def test_closing_an_agent_closes_its_tools_and_not_the_stack() -> None:
     async def close() -> None:
         closed.append(True)
 
-    from arriero.tools.tool import describe
+    from arriero.tools.declared import describe
 
     stack = scripted_stack("Hello.<|eot_id|>")
     agent = Agent(stack, tools=[describe(double.function, close=close)])

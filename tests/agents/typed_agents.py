@@ -6,11 +6,10 @@ from typing import assert_type
 
 from pydantic import BaseModel
 
-from arriero import Agent, Stack, Tool, Turn
+from arriero import Agent, Stack, Tool, Turn, tool
 from arriero.agents import Answer, Context, Steps, Template
 from arriero.agents.map import Item
 from arriero.tools import ToolContext
-from arriero.tools.tool import tool
 
 
 @dataclass

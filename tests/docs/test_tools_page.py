@@ -8,8 +8,8 @@ from documents import ROOT
 from typer.testing import CliRunner
 
 from arriero.cli import app
+from arriero.tools.declared import describe
 from arriero.tools.events import Outcome
-from arriero.tools.tool import describe
 
 TEXT = (ROOT / "docs" / "tools.md").read_text("utf-8")
 COMMANDS = (ROOT / "docs" / "cli.md").read_text("utf-8")

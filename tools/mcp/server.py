@@ -10,6 +10,7 @@ import anyio
 
 from arriero.tools.artifacts import ToolOutput
 from arriero.tools.context import ToolContext
+from arriero.tools.declared import Tool
 from arriero.tools.errors import ToolArgumentError, ToolDefinitionError, ToolError
 from arriero.tools.mcp.call import call_tool
 from arriero.tools.mcp.catalogue import Catalogue, Offer, all_pages, if_known
@@ -28,7 +29,6 @@ from arriero.tools.mcp.results import (
     read_result,
 )
 from arriero.tools.mcp.routes import ChildRoute, HttpRoute, Route
-from arriero.tools.tool import Tool
 from arriero.tools.web.policy import NetworkPolicy
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ import anyio
 from arriero.prompts.messages import ToolCall
 from arriero.tools.artifacts import Artifact
 from arriero.tools.context import Progress, ThreadLeft, ToolContext
+from arriero.tools.declared import Tool
 from arriero.tools.mcp.contents import artifact_id, as_block, as_contents, as_link
 from arriero.tools.registry import Registry, ToolResult
-from arriero.tools.tool import Tool
 from arriero.tools.values import shorten
 
 if TYPE_CHECKING:

@@ -13,12 +13,12 @@ import anyio
 
 from arriero.tools.artifacts import Attachment, ToolOutput
 from arriero.tools.context import ToolContext
+from arriero.tools.declared import Tool
 from arriero.tools.errors import ToolDefinitionError, ToolError, ToolUnavailable
 from arriero.tools.json_schema import schema_check
 from arriero.tools.openapi.credentials import Credentials, Proof, proof_of
 from arriero.tools.openapi.document import RawOperation, read_document, server_address
 from arriero.tools.openapi.operation import Operation, read_operation
-from arriero.tools.tool import Tool
 from arriero.tools.web.download import (
     ACCEPTED_ENCODINGS,
     TRY_AGAIN,

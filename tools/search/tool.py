@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from arriero.tools.declared import Tool, describe
 from arriero.tools.errors import ToolDefinitionError
 from arriero.tools.search.brave import Brave
 from arriero.tools.search.duckduckgo import DuckDuckGo
@@ -13,7 +14,6 @@ from arriero.tools.search.provider import Freshness, Provider
 from arriero.tools.search.searcher import MOST_RESULTS, WebSearch
 from arriero.tools.search.searxng import SearXNG
 from arriero.tools.search.tavily import Tavily
-from arriero.tools.tool import Tool, describe
 
 PROVIDERS: Mapping[str, Callable[..., Provider]] = {
     "ddgs": DuckDuckGo,

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
+from arriero.tools.declared import Tool, describe
 from arriero.tools.errors import ToolDefinitionError, ToolError, ToolUnavailable
-from arriero.tools.tool import Tool, describe
 from arriero.tools.web.download import (
     ACCEPTED_ENCODINGS,
     TRY_AGAIN,

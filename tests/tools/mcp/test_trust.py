@@ -14,9 +14,9 @@ from arriero.prompts.dialect import Dialect
 from arriero.prompts.messages import Message, ToolCall
 from arriero.tools import Registry, ToolDefinitionError, ToolError, tool
 from arriero.tools.context import ToolContext
+from arriero.tools.declared import Tool
 from arriero.tools.mcp import FilePins, FileTokens, McpPolicy, McpServer, MemoryPins
 from arriero.tools.mcp.declared import clean, offered_name
-from arriero.tools.tool import Tool
 
 pytestmark = pytest.mark.anyio
 

@@ -16,8 +16,8 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from arriero.tools import ToolArgumentError, ToolDefinitionError
+from arriero.tools.declared import Tool
 from arriero.tools.openapi import ApiKey, openapi_tools
-from arriero.tools.tool import Tool
 
 pytestmark = pytest.mark.anyio
 

@@ -11,8 +11,8 @@ from api_server import KEY, Heard, application, serving
 
 from arriero.prompts.messages import ToolCall
 from arriero.tools import Registry, ToolArgumentError, ToolDefinitionError, ToolError, ToolUnavailable
+from arriero.tools.declared import Tool
 from arriero.tools.openapi import ApiKey, BasicLogin, BearerToken, Credentials, openapi_tools
-from arriero.tools.tool import Tool
 from arriero.tools.web.download import BodyLimits
 from arriero.tools.web.guard import NetworkPolicy
 

@@ -18,7 +18,7 @@ from pdfs import encrypted, page_tree_in_itself, pdf
 
 from arriero.prompts.messages import ToolCall
 from arriero.tools import Registry, ToolDefinitionError, ToolError, ToolUnavailable
-from arriero.tools.tool import Tool
+from arriero.tools.declared import Tool
 from arriero.tools.web import NetworkPolicy, web_fetch
 from arriero.tools.web.download import BodyLimits
 from arriero.tools.web.extraction import ExtractionLimits
