@@ -499,7 +499,7 @@ class WalkOverPostgres(Walk):
         return f"{self.dsn}?schema=walk_{secrets.token_hex(6)}"
 
 
-def walks(number: int, steps: int = 8) -> settings:
+def walks(number: int, steps: int = 6) -> settings:
     return settings(
         max_examples=max(1, int(number * WALKS)),
         stateful_step_count=steps,
