@@ -79,7 +79,7 @@ class TokenIds(Sequence[int]):
                 self._text += b","
             self._text += new
             self._written = len(self._ids)
-        return b"[%b]" % self._text
+        return bytes(b"[" + self._text + b"]")
 
     def rest(self) -> None:
         """Forget the JSON text, which is made again when it is wanted."""

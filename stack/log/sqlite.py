@@ -4,6 +4,7 @@ import logging
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -23,8 +24,9 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 _QUICK = 0.001
-"""A commit below this many seconds is done on the event loop."""
-_SMOOTHING = 0.2
+"""Where commits take fewer seconds than this, they are done on the event loop."""
+_MEASURED = 9
+"""Commits of which the median tells: a process that had to wait for a core is no slow disk."""
 
 _REMEDIES = (
     ("SQLITE_BUSY", "another process holds it; try again, or give a longer busy_timeout"),
@@ -75,7 +77,8 @@ class SQLiteLog(DatabaseLog):
         self.in_memory = self.path == ":memory:"
         self._busy_timeout = busy_timeout
         self._worker = Workers()
-        self._pace = 0.0 if self.in_memory else _QUICK  # seconds of a commit, smoothed; a worker thread measures first
+        self._quick = self.in_memory  # a worker thread measures first
+        self._measured: deque[float] = deque(maxlen=_MEASURED)
         self._opened: tuple[_Connection, _Connection] | None = None
         self._closed = False
         if self._exists():
@@ -170,7 +173,7 @@ class SQLiteLog(DatabaseLog):
 
     async def _run(self, work: Callable[["_Connection", A], T], argument: A) -> T:
         patient, eager = self._open()
-        if self._pace < _QUICK:
+        if self._quick:
             try:
                 return work(eager, argument)
             except LogBusy:
@@ -180,7 +183,8 @@ class SQLiteLog(DatabaseLog):
     def _timed_insert(self, connection: "_Connection", rows: Sequence[Row]) -> None:
         started = time.perf_counter()
         connection.insert(rows)
-        self._pace += _SMOOTHING * (time.perf_counter() - started - self._pace)
+        self._measured.append(time.perf_counter() - started)
+        self._quick = self.in_memory or sorted(self._measured)[len(self._measured) // 2] < _QUICK
 
 
 class _Connection:
