@@ -10,7 +10,9 @@ NAMES = """
     RenderOptions SQLiteLog Sampling Shield Stack Step StepFinished Template TextDelta Tokenizer Tool ToolCall ToolError
     ToolResult Turn TurnFinished Usage Verdict VerdictGiven open_log tool
 """.split()
-HEAVY = "torch transformers chromadb psycopg ray opentelemetry fastapi numpy scipy pydantic openai ddgs rich typer".split()
+HEAVY = (
+    "torch transformers chromadb psycopg ray opentelemetry fastapi numpy scipy pydantic openai ddgs rich typer".split()
+)
 CPU_SECONDS = 0.15
 
 
