@@ -198,6 +198,11 @@ class Walk(RuleBasedStateMachine):
     async def resumed(self, session: str, decisions: Mapping[str, Decision]) -> list[Event]:
         return [event async for event in self.stack.resume(session, self.terms, decisions=decisions)]
 
+    def those(self, state: str, name: str) -> str:
+        """A session in that state, if there is one: most of the walk would lead nowhere otherwise."""
+        found = [known for known, model in self.sessions.items() if model.state == state]
+        return name if not found or name in found else found[0]
+
     def usable(self, name: str) -> Session:
         return self.sessions.setdefault(name, Session())
 
@@ -241,9 +246,13 @@ class Walk(RuleBasedStateMachine):
         choice=st.sampled_from(["run", "edit", "deny", "answer"]),
         thing=THINGS,
         ahead=st.booleans(),
+        any_=st.booleans(),
     )
-    def decide(self, name: str, choice: str, thing: str, ahead: bool) -> None:
+    def decide(self, name: str, choice: str, thing: str, ahead: bool, any_: bool) -> None:
+        name = name if any_ else self.those("waiting", name)
         model = self.usable(name)
+        if not any_ and model.state == "idle" and not model.redacted:
+            self.took(model, "sell", "rope", self.do(self.events(name, "sell rope"))[-1])
         decision = {
             "run": Decision.run(),
             "edit": Decision.edit({"thing": thing}),
@@ -287,8 +296,10 @@ class Walk(RuleBasedStateMachine):
         model.ends(("tool", result))
         self.check(name)
 
+    @precondition(lambda self: any(model.state == "waiting" for model in self.sessions.values()))
     @rule(name=st.sampled_from(NAMES))
     def resume_undecided(self, name: str) -> None:
+        name = self.those("waiting", name)
         model = self.usable(name)
         if model.state != "waiting":
             return
@@ -379,8 +390,10 @@ class Walk(RuleBasedStateMachine):
             self.took(model, verb, thing, end)
         self.stack = self.opened(self.log)  # nobody remembers anything
 
+    @precondition(lambda self: any(model.state == "killed" for model in self.sessions.values()))
     @rule(name=st.sampled_from(NAMES), again=st.booleans())
     def resume_killed(self, name: str, again: bool) -> None:
+        name = self.those("killed", name)
         model = self.usable(name)
         if model.state != "killed":
             return
@@ -499,7 +512,7 @@ class WalkOverPostgres(Walk):
         return f"{self.dsn}?schema=walk_{secrets.token_hex(6)}"
 
 
-def walks(number: int, steps: int = 6) -> settings:
+def walks(number: int, steps: int = 7) -> settings:
     return settings(
         max_examples=max(1, int(number * WALKS)),
         stateful_step_count=steps,
