@@ -14,7 +14,7 @@ TORCH_OPTIONS ?= # for instance --index-url of PyTorch's CPU builds, which are g
 UNWANTED := torchvision torchaudio torchcodec  # CUDA builds, which break `import transformers` on a CPU torch
 
 .DELETE_ON_ERROR:
-.PHONY: help env vllm-env bubblewrap postgresql chromium demo test sandbox-cases lint format bench fuzz doctor clean
+.PHONY: help env vllm-env bubblewrap postgresql chromium demo test sandbox-cases lint format bench fuzz reliability doctor clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ bench: .venv/dev bubblewrap ## Measure what steps, imports, prompts, tools and t
 
 fuzz: .venv/dev ## Try the laws of prompts on many more inputs than the tests do
 	@$(BIN)/python -m pytest -q -m hypothesis --hypothesis-profile=fuzz $(or $(TESTS),tests/prompts)
+
+reliability: .venv/dev postgresql ## Kill turns and walk over sessions ten times as often as the tests do
+	@ARRIERO_KILLS=5000 ARRIERO_WALKS=10 $(BIN)/python -m pytest -q -m reliability $(TESTS)
 
 doctor: .venv/all ## Say what is installed and works
 	@$(BIN)/arriero doctor
