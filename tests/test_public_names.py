@@ -6,9 +6,9 @@ import pytest
 import arriero
 
 NAMES = """
-    Agent Answer ArrieroError CallFinished CallStarted Context Decision Dialect EngineError Event Limits LlamaGuard Message
-    RenderOptions SQLiteLog Sampling Shield Stack Step StepFinished Template TextDelta Tokenizer Tool ToolCall ToolError
-    ToolResult Turn TurnFinished Usage Verdict VerdictGiven open_log tool
+    Agent Answer ArrieroError CallFinished CallStarted Context Decision Dialect EngineError Event Limits LlamaGuard
+    Message RenderOptions SQLiteLog Sampling Shield Stack Step StepFinished Template TextDelta Tokenizer Tool ToolCall
+    ToolError ToolResult Turn TurnFinished Usage Verdict VerdictGiven open_log tool
 """.split()
 HEAVY = (
     "torch transformers chromadb psycopg ray opentelemetry fastapi numpy scipy pydantic openai ddgs rich typer".split()
