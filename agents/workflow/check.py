@@ -1,7 +1,7 @@
 """What can be found wrong with a workflow's graph before it runs."""
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from inspect import Parameter
 from itertools import product
 from typing import Any
@@ -72,9 +72,21 @@ def _loops(graph: Graph) -> Iterator[str]:
 
 
 def _function(step: Step[Any]) -> Iterator[str]:
+    if not inspect.isroutine(step.function):
+        yield f"step {step.name} is made of no function: write one with def"
+        return
+    kinds = {parameter.kind for parameter in inspect.signature(step.function).parameters.values()}
+    if kinds & {Parameter.POSITIONAL_ONLY, Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD}:
+        yield f"step {step.name} takes what has no name: write each of its parameters with a name, without * and /"
+    if step.seconds is not None and not inspect.iscoroutinefunction(step.function):
+        yield f"step {step.name} has a longest time, but no way to stop: write it with async def"
     if inspect.isasyncgenfunction(step.function) or inspect.isgeneratorfunction(step.function):
         yield f"step {step.name} is a generator: return one value instead"
-    if step.at_once < 0 or step.retry.attempts < 1 or (step.seconds is not None and step.seconds <= 0):
+    if (
+        (step.at_once is not None and step.at_once < 1)
+        or step.retry.attempts < 1
+        or (step.seconds is not None and step.seconds <= 0)
+    ):
         yield f"step {step.name} has no positive number of attempts, of items at once, or of seconds"
     if step.context is None and not hints_of(step.function) and step.function.__annotations__:
         yield f"step {step.name} has annotations that cannot be read: define their types at the top of the module"
@@ -110,8 +122,8 @@ def _edges(graph: Graph, step: Step[Any]) -> Iterator[str]:
         for name in source.names:
             if name != INPUT and name not in graph.steps:
                 continue
-            given = graph.takes if name == INPUT else graph.steps[name].output
-            if step.at_once and position == 0:
+            given = graph.type_of(name)
+            if step.at_once is not None and position == 0:
                 item = item_type(given)
                 if item is None and given is not Parameter.empty:
                     yield f"step {step.name} runs for each item of {name}, which gives {shown(given)}, no list"
@@ -127,6 +139,8 @@ def _edges(graph: Graph, step: Step[Any]) -> Iterator[str]:
                 f"parameter {parameter.name} of step {step.name} comes from the round before: give it a default for the"
                 " first round"
             )
+    if step.when and step.when.step in graph.back(step):
+        yield f"step {step.name} runs by what {step.when.step} gave, which comes later: move it after that"
     if step.when and step.when.step in graph.steps:
         yield from _condition(graph, step.when, f"step {step.name}")
 
@@ -140,7 +154,9 @@ def _condition(graph: Graph, condition: Condition, whose: str) -> Iterator[str]:
         return
     for value in condition.values:
         possible = values_of(of)
-        if value not in possible if possible is not None else not fits(type(value), of):
+        if not isinstance(value, Hashable):
+            yield f"{whose} compares what {condition.step} gave with {value!r}: only what can be hashed is compared"
+        elif value not in possible if possible is not None else not fits(type(value), of):
             yield f"{whose} depends on {condition.step} giving {value!r}, which it never does: it gives {shown(of)}"
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from arriero.agents.workflow.graph import INPUT, Graph, Step
 from arriero.agents.workflow.state import RunState, Standing
 
-OUTPUT = "output"
+OUTPUT = ""  # a name that no step has
 
 Shape = Literal["end", "step", "choice", "map"]
 """An end of the graph, a step, a step on which branches depend, a parallel map."""
@@ -76,23 +76,23 @@ def drawing(graph: Graph, state: RunState | None = None) -> Drawing:
     boxes = [Box(INPUT, (INPUT,), "end", "finished" if state and state.started else None)]
     boxes += [_box(step, state, chosen=step.name in conditions) for step in graph.steps.values()]
     over = state and state.standing in ("finished", "failed")
-    boxes.append(Box(OUTPUT, (OUTPUT,), "end", state.standing if state and over else None))
+    boxes.append(Box(OUTPUT, ("output",), "end", state.standing if state and over else None))
     arrows = [arrow for step in graph.steps.values() for arrow in _into(graph, step)]
     arrows += [Arrow(name, OUTPUT) for name in graph.returns]
     return Drawing(graph.name, tuple(boxes), tuple(arrows))
 
 
 def _box(step: Step[Any], state: RunState | None, *, chosen: bool) -> Box:
-    shape: Shape = "map" if step.at_once else "choice" if chosen else "step"
+    shape: Shape = "map" if step.at_once is not None else "choice" if chosen else "step"
     lines = [step.name]
-    if step.at_once:
+    if step.at_once is not None:
         lines.append(f"for each, {step.at_once} at once")
     if state is None:
         return Box(step.name, tuple(lines), shape)
     standing = state.of_node(step.name)
     if of := state.items.get(step.name):
         lines[-1] = f"{state.finished(step.name)} of {of}"
-    elif (runs := sum(name == step.name for name, _ in state.nodes)) > 1:
+    elif (runs := state.runs(step.name)) > 1:
         lines.append(f"{runs} rounds")
     return Box(step.name, (*lines, *([standing] if standing else [])), shape, standing)
 

@@ -46,7 +46,10 @@ class Retry:
         Returns:
             The seconds.
         """
-        return float(min(self.longest, self.wait * self.factor ** (attempt - 1)))
+        try:
+            return float(min(self.longest, self.wait * self.factor ** (attempt - 1)))
+        except OverflowError:
+            return self.longest
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +126,8 @@ class Step(Generic[T]):
         retry: How it is tried again.
         seconds: Longest time of an attempt; None for no limit.
         idempotent: Whether it may be run again when its process died in the middle of it.
-        at_once: Most items at once where it is run for each item of its first source; 0 where it is not.
-        owner: The workflow's name.
+        at_once: Most items at once where it is run for each item of its first source; None where it is not.
+        owner: The graph that it is a step of.
     """
 
     name: str
@@ -134,7 +137,7 @@ class Step(Generic[T]):
     retry: Retry = field(default_factory=lambda: Retry(attempts=1))
     seconds: float | None = None
     idempotent: bool = False
-    at_once: int = 0
+    at_once: int | None = None
     owner: object = None
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
@@ -181,7 +184,7 @@ class Step(Generic[T]):
     @property
     def output(self) -> Any:
         """Type of what the step gives: for a parallel map, the list of what the function gives."""
-        return list[self.gives] if self.at_once else self.gives  # type: ignore[name-defined]
+        return self.gives if self.at_once is None else list[self.gives]  # type: ignore[name-defined]
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +275,10 @@ class Graph:
         ]
         self.steps[step.name] = step
 
+    def type_of(self, name: str) -> Any:
+        """Type of what a node gives: a step, or the input."""
+        return self.takes if name == INPUT else self.steps[name].output
+
     def inputs(self, step: Step[Any]) -> list[str]:
         """Names of the nodes that a step waits for in its round, without those of the round before."""
         named = [name for source in step.sources for name in source.names]
@@ -345,7 +352,7 @@ class Graph:
                     takes,
                     sources,
                     step.when,
-                    bool(step.at_once),
+                    step.at_once is not None,
                     _type_text(step.gives),
                 )
             )

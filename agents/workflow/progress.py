@@ -1,6 +1,7 @@
 """Progress of a run, for a terminal and for a log file."""
 
 from contextlib import ExitStack
+from copy import deepcopy
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -29,6 +30,7 @@ class WorkflowProgress:
 
     Args:
         console: Where to write; None for stderr.
+        state: Where the run stood when it is gone on with: what `read_run` gives, or `Run.state`.
 
     Example:
         >>> import anyio
@@ -50,11 +52,11 @@ class WorkflowProgress:
         finished, ... ms
     """
 
-    def __init__(self, console: "Console | None" = None) -> None:
+    def __init__(self, console: "Console | None" = None, *, state: RunState | None = None) -> None:
         from rich.console import Console
 
         self._console = console or Console(stderr=True)
-        self._state = RunState()
+        self._state = deepcopy(state) if state else RunState()
         self._rows: dict[str, TaskID] = {}
         self._bars: Progress | None = None
         self._closing = ExitStack()
@@ -89,7 +91,7 @@ class WorkflowProgress:
     def _row(self, bars: "Progress", node: str) -> None:
         state = self._state
         standing = state.of_node(node) or "running"
-        of = state.items.get(node) or sum(name == node for name, _ in state.nodes)
+        of = state.items.get(node) or state.runs(node)
         done = state.finished(node)
         said = f"[{_STYLES[standing]}]{f'{done} of {of}' if of > 1 else standing}[/]"
         if node not in self._rows:

@@ -14,7 +14,7 @@ from anyio import to_thread
 from arriero.agents.wording import node_text
 from arriero.agents.workflow.context import NodeContext
 from arriero.agents.workflow.errors import Denied, NeedsDecision, NodeError, NothingReturned, UnstorableValue
-from arriero.agents.workflow.graph import INPUT, Graph, Loop, Step
+from arriero.agents.workflow.graph import INPUT, Condition, Graph, Loop, Step, item_type
 from arriero.agents.workflow.state import NodeState, Pending, RunState
 from arriero.agents.workflow.values import dump, load
 from arriero.prompts.messages import JSON
@@ -33,11 +33,15 @@ Unit = Step[Any] | Loop
 """What is run as one: a step, or a loop with all its rounds."""
 
 
-class _Skipped:
-    """Stands for the output of a step that did not run."""
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What a node gave, as it is stored. Each that takes it reads it anew: what one changes, no other one sees."""
 
+    of: Any
+    stored: JSON
 
-_SKIPPED = _Skipped()
+    def load(self) -> Any:
+        return load(self.of, self.stored)
 
 
 class _Stopped(Exception):
@@ -104,10 +108,11 @@ class Running:
         self.started = time.perf_counter()
         self._length = length
         self._writing = anyio.Lock()
-        self._values: dict[str, object] = {}
+        self._given: dict[str, _Given | None] = {}
         self._stopped: set[str] = set()
         self._pending: list[Pending] = []
         self._failure: NodeError | None = None
+        self._failing = anyio.Event()
 
     async def write(self, *events: Event) -> None:
         """Record events, one commit after the other: their order in the log is that in which they are seen."""
@@ -124,10 +129,13 @@ class Running:
         unfinished = {node_text(*at): at[0] for at, found in self.state.nodes.items() if found.standing in _UNFINISHED}
         for id_, decision in self.decisions.items():
             node = unfinished.get(id_.partition("/")[0])
-            if node is None:
+            if node is None or ("/" in id_ and self.state.waiting and id_ not in self.state.waiting):
                 waits = ", ".join(self.state.waiting or unfinished) or "nothing"
                 raise InvalidDecision(f"run {self.run!r} does not wait for {id_!r}: it waits for {waits}")
             if "/" in id_:
+                at = id_.partition("/")[0]
+                if at not in self.decisions and not self.graph.steps[node].idempotent:
+                    raise InvalidDecision(f"{id_!r} waits in {at!r}, which would be run again for it: decide both")
                 continue
             if decision.choice == "edit":
                 raise InvalidDecision(f"{id_!r} is a step, which has no arguments to edit: run, answer or deny it")
@@ -137,21 +145,21 @@ class Running:
     async def go(self) -> Run[Any]:
         """Run what is left, and record how it ends."""
         assert self.state.started is not None  # noqa: S101  it is the first event of every run
-        self._values[INPUT] = load(self.graph.takes, self.state.started.input)
+        self._given[INPUT] = _Given(self.graph.takes, self.state.started.input)
         await self._region(frozenset(self.graph.steps), ())
         if self._failure is not None:
-            await self._finish(None, str(self._failure))
+            await self._finish(None, _text(self._failure))
             raise self._failure
         if self._pending:
             await self.write(WorkflowPaused(tuple(pending.id for pending in self._pending), self._seconds()))
             return Run(self.run, self.state, tuple(self._pending), self._seconds())
-        value = self._first(self.graph.returns)
-        if value is _SKIPPED:
+        given = self._first(self.graph.returns)
+        if given is None:
             error = NothingReturned(f"none of {', '.join(self.graph.returns)} has run: return from what always runs")
             await self._finish(None, str(error))
             raise error
         try:
-            stored = dump(self.graph.gives, value)
+            stored = dump(self.graph.gives, given.load())
         except UnstorableValue as error:
             await self._finish(None, str(error))
             raise
@@ -193,7 +201,7 @@ class Running:
             if isinstance(unit, Loop):
                 await self._loop(unit, members, rounds)
             else:
-                self._values[unit.name] = await self._step(unit, rounds)
+                self._given[unit.name] = await self._step(unit, rounds)
         except _Stopped:
             self._stopped |= members
 
@@ -201,46 +209,45 @@ class Running:
         outside = {name for member in members for name in self.graph.inputs(self.graph.steps[member])} - members
         self._go_on_without(outside)
         for name in members:
-            self._values.pop(name, None)
+            self._given.pop(name, None)
         for number in range(1, loop.most + 1):
             await self._region(members, (*rounds, number), loop)
             self._go_on_without(members)
-            given = self._values[loop.again.step]
-            if given is _SKIPPED or not loop.again.holds(given):
+            if not self._holds(loop.again):
                 return
+
+    def _holds(self, condition: Condition) -> bool:
+        given = self._given[condition.step]
+        return given is not None and condition.holds(given.load())
 
     def _go_on_without(self, names: set[str] | frozenset[str]) -> None:
         if self._failure is not None or self._stopped & names:
             raise _Stopped
 
-    async def _step(self, step: Step[Any], rounds: tuple[int, ...]) -> object:
-        """Output of a step, which may have finished before."""
+    async def _step(self, step: Step[Any], rounds: tuple[int, ...]) -> _Given | None:
+        """What a step gives, or gave before; None where it is skipped."""
         self._go_on_without(set(self.graph.inputs(step)))
-        if step.when:
-            given = self._values[step.when.step]
-            if given is _SKIPPED or not step.when.holds(given):
-                return _SKIPPED
-        arguments: dict[str, object] = {}
-        for source, taken in zip(step.sources, step.parameters, strict=False):
-            value = self._first(source.names)
-            if value is not _SKIPPED:
-                arguments[taken.name] = value
-            elif not taken.optional:
-                return _SKIPPED
+        if step.when and not self._holds(step.when):
+            return None
+        arguments: dict[str, _Given] = {}
+        for position, (source, taken) in enumerate(zip(step.sources, step.parameters, strict=False)):
+            given = self._first(source.names)
+            if given is not None:
+                arguments[taken.name] = given
+            elif not taken.optional or (step.at_once is not None and position == 0):
+                return None
         key = ".".join(map(str, rounds))
-        if step.at_once:
-            return await self._map(step, key, arguments)
-        return await self._node(step, key, arguments)
+        work = self._node if step.at_once is None else self._map
+        return _Given(step.output, await work(step, key, arguments))
 
-    def _first(self, names: Sequence[str]) -> object:
+    def _first(self, names: Sequence[str]) -> _Given | None:
         """What the first of some nodes gave that ran; in the first round of a loop, later ones have not."""
-        given = (self._values.get(name, _SKIPPED) for name in names)
-        return next((value for value in given if value is not _SKIPPED), _SKIPPED)
+        return next((given for name in names if (given := self._given.get(name)) is not None), None)
 
-    async def _map(self, step: Step[Any], key: str, arguments: Mapping[str, object]) -> list[object]:
-        first, *_ = step.parameters
-        items = list(cast("Sequence[object]", arguments[first.name]))
-        outputs: dict[int, object] = {}
+    async def _map(self, step: Step[Any], key: str, arguments: Mapping[str, _Given]) -> JSON:
+        first = step.parameters[0].name
+        items, of = cast("list[JSON]", arguments[first].stored), item_type(arguments[first].of)
+        outputs: dict[int, JSON] = {}
         waiting = iter(enumerate(items))
         stopped = False
         broken: list[Exception] = []
@@ -252,7 +259,7 @@ class Running:
                     at = f"{key}.{position + 1}" if key else str(position + 1)
                     try:
                         self._go_on_without(set())
-                        given = {**arguments, first.name: item}
+                        given = {**arguments, first: _Given(of, item)}
                         outputs[position] = await self._node(step, at, given, of=len(items))
                     except _Stopped:
                         stopped = True
@@ -261,7 +268,7 @@ class Running:
                 group.cancel_scope.cancel()
 
         async with anyio.create_task_group() as group:
-            for _ in range(min(step.at_once, len(items))):
+            for _ in range(min(step.at_once or 1, len(items))):
                 group.start_soon(work)
         if broken:
             raise broken[0]
@@ -269,37 +276,33 @@ class Running:
             raise _Stopped
         return [outputs[position] for position in range(len(items))]
 
-    async def _node(self, step: Step[Any], key: str, arguments: Mapping[str, object], *, of: int = 0) -> object:
+    async def _node(self, step: Step[Any], key: str, arguments: Mapping[str, _Given], *, of: int = 0) -> JSON:
         """Output of one run of a step: what it gave before, or what its attempts come to."""
         past = self.state.nodes.get((step.name, key))
         if past is not None and past.standing == "finished":
-            return load(step.gives, past.output)
+            return past.output
         if past is not None and past.standing in _UNFINISHED:
             return await self._interrupted(step, key, arguments, past, of)
         attempt = past.attempt + 1 if past else 1
         return await self._attempts(step, key, arguments, attempt, past.failures if past else 0, of, resumed=False)
 
     async def _interrupted(
-        self, step: Step[Any], key: str, arguments: Mapping[str, object], past: NodeState, of: int
-    ) -> object:
+        self, step: Step[Any], key: str, arguments: Mapping[str, _Given], past: NodeState, of: int
+    ) -> JSON:
         """Output of a node that had begun when its process ended."""
         id_ = node_text(step.name, key)
         decision = self.decisions.get(id_)
         if decision is not None and decision.choice == "answer":
             output = _answer(id_, step.gives, decision.text)
             await self.write(NodeFinished(step.name, key, output, 0.0))
-            return load(step.gives, output)
+            return output
         if decision is not None and decision.choice == "deny":
             reason = f": {decision.text}" if decision.text else ""
             error = Denied(f"{id_} is not to be run again{reason}")
             await self.write(NodeFailed(step.name, key, past.attempt, type(error).__name__, str(error)))
             self._give_up(step, key, past.failures + 1, error)
         if decision is None and not step.idempotent:
-            question = (
-                f"{id_} had begun when its process ended, and is not declared idempotent: run it again, give its"
-                " output, or deny it"
-            )
-            self._pending.append(Pending(id_, step.name, "interrupted", question))
+            self._ask(step, id_, "had begun when its process ended")
             raise _Stopped
         return await self._attempts(step, key, arguments, past.attempt, past.failures, of, resumed=True)
 
@@ -307,13 +310,13 @@ class Running:
         self,
         step: Step[Any],
         key: str,
-        arguments: Mapping[str, object],
+        arguments: Mapping[str, _Given],
         attempt: int,
         failures: int,
         of: int,
         *,
         resumed: bool,
-    ) -> object:
+    ) -> JSON:
         while True:
             await self.write(NodeStarted(step.name, key, attempt, of))
             prefix = f"{node_text(step.name, key)}/"
@@ -323,29 +326,40 @@ class Running:
             try:
                 output = dump(step.gives, await self._call(step, arguments, context))
             except BaseException as error:
-                if isinstance(error, (anyio.get_cancelled_exc_class(), LogError)):
+                if isinstance(error, (anyio.get_cancelled_exc_class(), LogError, InvalidDecision)):
                     raise  # the run breaks off here, as if the process had died
                 if context.waiting:
-                    self._pending += context.waiting
-                    raise _Stopped from None
+                    self._waits(step, key, context.waiting)
                 if not isinstance(error, Exception):
                     raise
                 while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
                     error = error.exceptions[0]  # what a task group in the step has wrapped
                 failures += 1
                 await self._failed(step, key, attempt, error, failures)
-                await anyio.sleep(step.retry.pause(failures))
+                with anyio.move_on_after(step.retry.pause(failures)):
+                    await self._failing.wait()
+                self._go_on_without(set())
                 attempt, resumed = attempt + 1, False
                 continue
             if context.waiting:
-                self._pending += context.waiting
-                raise _Stopped
+                self._waits(step, key, context.waiting)
             await self.write(NodeFinished(step.name, key, output, time.perf_counter() - started))
-            return load(step.gives, output)
+            return output
+
+    def _waits(self, step: Step[Any], key: str, waiting: Sequence[Pending]) -> NoReturn:
+        """Stop a step in which a turn waits. To go on with the turn, the step is run from its beginning."""
+        self._pending += waiting
+        if not step.idempotent:
+            self._ask(step, node_text(step.name, key), "is to begin again with the turn that waits in it")
+        raise _Stopped from None
+
+    def _ask(self, step: Step[Any], id_: str, why: str) -> None:
+        question = f"{id_} {why}, and is not declared idempotent: run it again, give its output, or deny it"
+        self._pending.append(Pending(id_, step.name, "interrupted", question))
 
     async def _failed(self, step: Step[Any], key: str, attempt: int, error: Exception, failures: int) -> None:
         """Record a failure. Raises `_Stopped` when there is no further attempt."""
-        await self.write(NodeFailed(step.name, key, attempt, type(error).__name__, str(error)))
+        await self.write(NodeFailed(step.name, key, attempt, type(error).__name__, _text(error)))
         if isinstance(error, step.retry.on) and failures < step.retry.attempts and self._failure is None:
             return
         self._give_up(step, key, failures, error)
@@ -355,10 +369,11 @@ class Running:
         if self._failure is None:
             self._failure = NodeError(node_text(step.name, key), failures, error)
             self._failure.__cause__ = error
+            self._failing.set()
         raise _Stopped
 
-    async def _call(self, step: Step[Any], arguments: Mapping[str, object], context: NodeContext[Any]) -> object:
-        named = dict(arguments)
+    async def _call(self, step: Step[Any], arguments: Mapping[str, _Given], context: NodeContext[Any]) -> object:
+        named = {name: given.load() for name, given in arguments.items()}
         if step.context is not None:
             named[step.context] = context
         with anyio.fail_after(step.seconds):
@@ -367,6 +382,11 @@ class Running:
             # A thread cannot be cancelled: it is waited for, so that no effect comes after its node has ended.
             given = await to_thread.run_sync(partial(step.function, **named))
             return await given if isawaitable(given) else given
+
+
+def _text(error: Exception) -> str:
+    """What an error says, as it can be stored."""
+    return str(error).encode(errors="backslashreplace").decode()
 
 
 def _answer(id_: str, of: Any, text: str) -> JSON:

@@ -1,7 +1,8 @@
 """Where a run of a workflow stands: a fold over its events."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from arriero.agents.wording import node_text
@@ -91,6 +92,8 @@ class RunState:
     waiting: tuple[str, ...] = ()
     output: JSON = None
     error: str = ""
+    _counts: dict[str, Counter[Standing]] = field(default_factory=dict, repr=False, compare=False)
+    _rounds: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, events: Iterable[Event]) -> "RunState":
@@ -114,21 +117,22 @@ class RunState:
                 self.started = event
             case NodeStarted(node, key, attempt, of):
                 failures = self.nodes[node, key].failures if (node, key) in self.nodes else 0
-                self.nodes[node, key] = NodeState("running", attempt, failures)
                 self.items[node] = of
+                self._put(node, key, NodeState("running", attempt, failures))
                 self.standing, self.waiting, self.error = "running", (), ""
             case NodeFinished(node, key, output, duration):
                 attempt = self.nodes[node, key].attempt if (node, key) in self.nodes else 1
-                self.nodes[node, key] = NodeState("finished", attempt, output=output, duration=duration)
+                self._put(node, key, NodeState("finished", attempt, output=output, duration=duration))
             case NodeFailed(node, key, attempt, error, message):
                 before = self.nodes.get((node, key)) or NodeState("running")
-                self.nodes[node, key] = NodeState("failed", attempt, before.failures + 1, error=f"{error}: {message}")
+                failures = before.failures + 1
+                self._put(node, key, NodeState("failed", attempt, failures, error=f"{error}: {message}"))
             case WorkflowPaused(waiting):
                 self.standing, self.waiting = "waiting", waiting
                 stopped = {id_.partition("/")[0] for id_ in waiting}
                 for (node, key), at in self.nodes.items():
                     if at.standing == "running" and node_text(node, key) in stopped:
-                        at.standing = "waiting"
+                        self._put(node, key, replace(at, standing="waiting"))
             case WorkflowFinished(output, error):
                 self.standing, self.output, self.error = "failed" if error else "finished", output, error
                 for at in self.nodes.values():
@@ -138,24 +142,32 @@ class RunState:
 
     def of_node(self, node: str) -> Standing | None:
         """Where a node stands with all its runs; None where it has not run."""
-        runs = [at.standing for (name, _), at in self.nodes.items() if name == node]
-        for standing in ("failed", "waiting", "running"):
-            if standing in runs:
-                return standing
-        if not runs:
+        if node not in self._counts:
             return None
-        return "running" if self._missing(node) else "finished"
+        standings: tuple[Standing, ...] = ("failed", "waiting", "running")
+        for standing in standings:
+            if self._counts[node][standing]:
+                return standing
+        return "running" if self.runs(node) < self.items.get(node, 0) else "finished"
 
     def finished(self, node: str) -> int:
-        """How many runs of a node have finished."""
-        return sum(name == node and at.standing == "finished" for (name, _), at in self.nodes.items())
+        """How many runs of a node have finished: of a parallel map, in its latest round."""
+        return self._counts[node]["finished"] if node in self._counts else 0
 
-    def _missing(self, node: str) -> bool:
-        """Whether a parallel map has items in its latest round that have not begun."""
-        if not (of := self.items.get(node, 0)):
-            return False
-        rounds = [key.rpartition(".")[0] for name, key in self.nodes if name == node]
-        return rounds.count(rounds[-1]) < of
+    def runs(self, node: str) -> int:
+        """How many runs of a node have begun: of a parallel map, in its latest round."""
+        return self._counts[node].total() if node in self._counts else 0
+
+    def _put(self, node: str, key: str, at: NodeState) -> None:
+        """Keep where a run of a node stands, and count: a map may have thousands."""
+        latest = key.rpartition(".")[0]
+        if self.items.get(node) and self._rounds.get(node) != latest:
+            self._rounds[node], self._counts[node] = latest, Counter()
+        counts = self._counts.setdefault(node, Counter())
+        if before := self.nodes.get((node, key)):
+            counts[before.standing] -= 1
+        counts[at.standing] += 1
+        self.nodes[node, key] = at
 
 
 async def read_run(log: "EventLog", run: str) -> RunState:

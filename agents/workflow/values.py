@@ -27,14 +27,13 @@ def dump(of: Any, value: object) -> JSON:
         >>> dump(tuple[int, ...], (1, 2))
         [1, 2]
     """
-    from pydantic import ValidationError
-    from pydantic_core import PydanticSerializationError, to_json
+    from pydantic_core import to_json
 
     adapter = _adapter(of)
     try:
         stored = cast("JSON", adapter.dump_python(value, mode="json", by_alias=True, warnings="error"))
         adapter.validate_json(to_json(stored))
-    except (PydanticSerializationError, ValidationError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:  # what pydantic raises is a ValueError, too
         raise UnstorableValue(f"{value!r:.80} is no {of!s:.80} that can be stored: {error}") from error
     return stored
 

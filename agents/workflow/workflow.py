@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
 from arriero.agents.workflow.check import problems_of
 from arriero.agents.workflow.errors import InvalidWorkflow
-from arriero.agents.workflow.graph import Condition, Graph, Input, Loop, Retry, Source, Step, alternatives
+from arriero.agents.workflow.graph import (
+    Condition,
+    Either,
+    Graph,
+    Input,
+    Loop,
+    Retry,
+    Source,
+    Step,
+    alternatives,
+)
 from arriero.agents.workflow.run import begin, resume
 from arriero.agents.workflow.running import Run, Watch
 from arriero.agents.workflow.state import RunState
@@ -25,18 +35,18 @@ class StepMaker(Protocol):
     """Makes a step of a function, async or not."""
 
     @overload
-    def __call__(self, function: Callable[..., Coroutine[Any, Any, T]]) -> Step[T]: ...
+    def __call__(self, function: Callable[..., Coroutine[Any, Any, T]], /) -> Step[T]: ...
     @overload
-    def __call__(self, function: Callable[..., T]) -> Step[T]: ...
+    def __call__(self, function: Callable[..., T], /) -> Step[T]: ...
 
 
 class MapMaker(Protocol):
     """Makes a step that runs for each item of a list, of a function, async or not."""
 
     @overload
-    def __call__(self, function: Callable[..., Coroutine[Any, Any, T]]) -> Step[list[T]]: ...
+    def __call__(self, function: Callable[..., Coroutine[Any, Any, T]], /) -> Step[list[T]]: ...
     @overload
-    def __call__(self, function: Callable[..., T]) -> Step[list[T]]: ...
+    def __call__(self, function: Callable[..., T], /) -> Step[list[T]]: ...
 
 
 class Workflow(Generic[In, Out]):
@@ -101,6 +111,7 @@ class Workflow(Generic[In, Out]):
             when: When it runs, as in `when=classify.gave("refund")`; None for always.
             retry: How it is tried again when it fails.
             seconds: Longest time of an attempt, after which it has failed with `TimeoutError`; None for no limit.
+                For async functions: a thread cannot be stopped.
             idempotent: Whether it may be run again when its process died in the middle of it. That is so where doing
                 it twice is doing it once, and where it does nothing but ask agents through its context: their turns
                 resume themselves. Of other steps a person decides.
@@ -108,22 +119,7 @@ class Workflow(Generic[In, Out]):
         Returns:
             The decorator.
         """
-
-        def decorate(function: Callable[..., Any]) -> Step[Any]:
-            step: Step[Any] = Step(
-                getattr(function, "__name__", repr(function)),
-                function,
-                tuple(alternatives(source) for source in sources),
-                when,
-                retry,
-                seconds,
-                idempotent,
-                owner=self.graph,
-            )
-            self.graph.add(step, sources)
-            return step
-
-        return decorate
+        return self._maker(sources, when, retry, seconds, idempotent)
 
     def map(
         self,
@@ -151,20 +147,32 @@ class Workflow(Generic[In, Out]):
         Returns:
             The decorator.
         """
+        return self._maker((items, *sources), when, retry, seconds, idempotent, at_once)
+
+    def _maker(
+        self,
+        sources: tuple[Source[Any], ...],
+        when: Condition | None,
+        retry: Retry,
+        seconds: float | None,
+        idempotent: bool,
+        at_once: int | None = None,
+    ) -> Callable[[Callable[..., Any]], Step[Any]]:
+        wrong = [
+            f"{source!r:.80} is no source: give flow.input, a step, either(...), or the name of a step"
+            for source in sources
+            if not isinstance(source, Step | Either | Input | str)
+        ]
+        if when is not None and not isinstance(when, Condition):
+            wrong.append(f"{when!r:.80} is no condition: give when=step.gave(...)")
+        if wrong:
+            raise InvalidWorkflow(self.name, wrong)
+        taken = tuple(map(alternatives, sources))
 
         def decorate(function: Callable[..., Any]) -> Step[Any]:
-            step: Step[Any] = Step(
-                getattr(function, "__name__", repr(function)),
-                function,
-                tuple(alternatives(source) for source in (items, *sources)),
-                when,
-                retry,
-                seconds,
-                idempotent,
-                at_once=at_once,
-                owner=self.graph,
-            )
-            self.graph.add(step, (items, *sources))
+            name = getattr(function, "__name__", repr(function))
+            step: Step[Any] = Step(name, function, taken, when, retry, seconds, idempotent, at_once, self.graph)
+            self.graph.add(step, sources)
             return step
 
         return decorate

@@ -8,7 +8,7 @@ from scripted import call
 
 from arriero import Agent, Stack, tool
 from arriero.agents.workflow import NodeContext, NodeError, Retry, Workflow
-from arriero.stack.decisions import Decision
+from arriero.stack.decisions import Decision, InvalidDecision
 from arriero.stack.events import NodeFinished, StepFinished, TurnStarted
 from arriero.stack.log import DatabaseLog, EventLog, LogError, SQLiteLog
 from arriero.testing import scripted_stack, when
@@ -38,10 +38,10 @@ def agents(log: EventLog, loads: list[str], *, sensitive: bool = False) -> Agent
     return Agent(scripted_stack(*ANSWERS, log=log), tools=[load], name="driver")
 
 
-def flow() -> Workflow[str, str]:
+def flow(*, idempotent: bool = True) -> Workflow[str, str]:
     made = Workflow("ask", takes=str, gives=str)
 
-    @made.step(made.input, idempotent=True)
+    @made.step(made.input, idempotent=idempotent)
     async def asked(at: NodeContext[Agent[None, str]], mule: str) -> str:
         return (await at.ask(at.deps, f"What does {mule} carry?")).text
 
@@ -110,6 +110,43 @@ async def test_a_sensitive_call_in_a_step_makes_the_workflow_wait_and_its_approv
     )
     assert run.output == "Not much."
     assert loads == ["Zuri"]
+
+
+async def test_a_step_that_is_not_idempotent_and_the_turn_in_it_are_decided_together(
+    log: DatabaseLog, loads: list[str]
+) -> None:
+    asking, who = flow(idempotent=False), agents(log, loads, sensitive=True)
+    run = await asking.run("Zuri", log=log, deps=who, run="r")
+    assert [(pending.id, pending.asked) for pending in run.waiting] == [
+        ("asked/driver:1.0", "approval"),
+        ("asked", "interrupted"),
+    ]
+    with pytest.raises(InvalidDecision, match=r"'asked/driver:1\.0' waits in 'asked', which would be run again"):
+        await asking.resume("r", log=log, deps=who, decisions={"asked/driver:1.0": Decision.run()})
+    decisions = {pending.id: Decision.run() for pending in run.waiting}
+    assert (await asking.resume("r", log=log, deps=who, decisions=decisions)).output == "Not much."
+    assert loads == ["Zuri"]
+
+
+@pytest.mark.parametrize("wrong", ["asked/driver:9.9", "asked/nobody:1.0"])
+async def test_a_decision_about_a_call_that_does_not_wait_changes_nothing(
+    log: DatabaseLog, loads: list[str], wrong: str
+) -> None:
+    who = agents(log, loads, sensitive=True)
+    (pending,) = (await flow().run("Zuri", log=log, deps=who, run="r")).waiting
+    with pytest.raises(InvalidDecision, match=r"it waits for asked/driver:1\.0"):
+        await flow().resume("r", log=log, deps=who, decisions={wrong: Decision.run()})
+    run = await flow().resume("r", log=log, deps=who, decisions={pending.id: Decision.run()})
+    assert (run.output, loads) == ("Not much.", ["Zuri"])
+
+
+async def test_a_decision_that_its_turn_has_already_does_not_fail_the_step(log: DatabaseLog, loads: list[str]) -> None:
+    who = agents(log, loads, sensitive=True)
+    (pending,) = (await flow().run("Zuri", log=log, deps=who, run="r")).waiting
+    await who.open_stack.decide(pending.session, "1.0", Decision.run())
+    with pytest.raises(InvalidDecision):
+        await flow().resume("r", log=log, deps=who, decisions={pending.id: Decision.deny("late")})
+    assert (await flow().resume("r", log=log, deps=who)).output == "Not much."
 
 
 async def test_a_decision_about_a_turn_may_be_given_to_its_session(log: DatabaseLog, loads: list[str]) -> None:

@@ -199,3 +199,33 @@ def test_progress_is_a_row_for_each_step_on_a_terminal() -> None:
     shown = out.getvalue()
     assert "1 of 3" in shown
     assert "kind" in shown.rpartition("1 of 3")[0]
+
+
+def test_progress_of_a_run_that_goes_on_counts_what_was_done_before() -> None:
+    out = io.StringIO()
+    state = RunState.of(EVENTS)
+    with WorkflowProgress(Console(file=out, width=80, force_terminal=True), state=state) as progress:
+        progress(NodeFinished("part", "2", "b", 0.1))
+    assert "2 of 3" in out.getvalue()
+    assert state == RunState.of(EVENTS)
+
+
+def test_a_map_in_a_loop_counts_the_items_of_its_latest_round() -> None:
+    state = RunState.of(
+        event
+        for key in ("1.1", "1.2", "2.1")
+        for event in (NodeStarted("part", key, of=2), NodeFinished("part", key, "a", 0.1))
+    )
+    assert (state.finished("part"), state.of_node("part")) == (1, "running")
+
+
+def test_a_step_may_have_the_name_of_an_end() -> None:
+    flow = Workflow("named", takes=str, gives=str)
+
+    @flow.step(flow.input)
+    def output(text: str) -> str:
+        return text
+
+    flow.returns(output)
+    assert '    n1["output"]\n    n2(["output"])\n' in flow.mermaid()
+    ET.fromstring(flow.svg())

@@ -10,6 +10,7 @@ import pytest
 from arriero.agents.workflow import (
     InvalidInput,
     NodeError,
+    NothingReturned,
     Retry,
     RunExists,
     Workflow,
@@ -302,37 +303,6 @@ async def test_what_runs_beside_a_failure_is_waited_for_and_nothing_new_begins(l
     }
 
 
-async def test_what_the_next_step_reads_is_what_is_on_disk(log: EventLog) -> None:
-    flow = Workflow("stored", takes=list[int], gives=bool)
-    given: list[object] = []
-
-    @flow.step(flow.input)
-    def made(numbers: list[int]) -> tuple[int, ...]:
-        given.append(value := tuple(numbers))
-        return value
-
-    @flow.step(made)
-    def read(numbers: tuple[int, ...]) -> bool:
-        return numbers == given[0] and numbers is not given[0]
-
-    flow.returns(read)
-    assert (await flow.run([1, 2], log=log, run="r")).output is True
-    stored = [event.output for event in await events_of(log, "r") if isinstance(event, NodeFinished)]
-    assert stored == [[1, 2], True]
-
-
-async def test_a_step_that_gives_something_else_than_it_says_has_failed(log: EventLog) -> None:
-    flow = Workflow("liar", takes=int, gives=int)
-
-    @flow.step(flow.input)
-    def liar(number: int) -> int:
-        return "seven"  # type: ignore[return-value]
-
-    flow.returns(liar)
-    with pytest.raises(NodeError, match="UnstorableValue: 'seven' is no"):
-        await flow.run(7, log=log)
-
-
 async def test_an_input_of_another_type_is_refused_before_anything_is_recorded(log: EventLog) -> None:
     with pytest.raises(InvalidInput, match="'sign' takes something else"):
         await branching().run("three", log=log, run="r")  # type: ignore[arg-type]
@@ -369,3 +339,52 @@ async def test_each_event_is_seen_once_it_is_on_disk(log: EventLog) -> None:
     seen: list[Event] = []
     await branching().run(1, log=log, run="r", watch=seen.append)
     assert seen == await events_of(log, "r")
+
+
+async def test_a_map_whose_list_was_skipped_is_skipped(log: EventLog) -> None:
+    flow = Workflow("skipped", takes=list[int], gives=list[int])
+
+    @flow.step(flow.input)
+    def many(numbers: list[int]) -> bool:
+        return len(numbers) > 1
+
+    @flow.step(flow.input, when=many.gave(True))
+    def chosen(numbers: list[int]) -> list[int]:
+        return numbers
+
+    @flow.map(chosen)
+    def each(number: int = 7) -> int:
+        return number
+
+    flow.returns(each)
+    assert (await flow.run([1, 2], log=log)).output == [1, 2]
+    with pytest.raises(NothingReturned):
+        await flow.run([1], log=log)
+
+
+async def test_no_further_attempt_begins_once_another_step_has_failed_for_good(log: EventLog) -> None:
+    flow = Workflow("both", takes=int, gives=int)
+    failed = anyio.Event()
+
+    @flow.step(flow.input, retry=Retry(attempts=2, wait=60.0))
+    async def patient(number: int) -> int:
+        failed.set()
+        raise OSError("not yet")
+
+    @flow.step(flow.input)
+    async def broken(number: int) -> int:
+        await failed.wait()
+        raise OSError("for good")
+
+    @flow.step(patient, broken)
+    def join(one: int, other: int) -> int:
+        return one + other
+
+    flow.returns(join)
+    with anyio.fail_after(5), pytest.raises(NodeError, match="node broken failed: OSError: for good"):
+        await flow.run(1, log=log, run="r")
+    assert [at.attempt for at in (await read_run(log, "r")).nodes.values()] == [1, 1]
+
+
+def test_waits_grow_to_the_longest_and_stay_there() -> None:
+    assert Retry(attempts=9999, wait=1.0, longest=60.0).pause(5000) == 60.0
