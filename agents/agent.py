@@ -12,7 +12,7 @@ from arriero.agents.background import Background
 from arriero.agents.choice import Choice, ToolChoice
 from arriero.agents.context import Context, Deps
 from arriero.agents.handoff import AgentHandoff, tools_of
-from arriero.agents.instructions import Instructions
+from arriero.agents.instructions import Instructions, usable
 from arriero.agents.output import Answer, AnswerReader, Output, reader_of
 from arriero.agents.turn import Turn
 from arriero.prompts.errors import ArrieroError
@@ -47,7 +47,7 @@ class Agent(Generic[Deps, Output]):
         instructions: System text, a `Template`, or a function of the `Context`. It is made for each turn, and written
             when a session begins: what a model has read never changes.
         tools: What it can do: tools and groups, which the agent closes, or a registry, which its owner closes.
-        tools_when: Whether a tool is offered at a turn, by the turn's context. None offers all of them.
+        tools_when: Whether a tool is offered at a turn, by its context; async or not. None offers all of them.
         output: Type of the answers: any that pydantic reads, or an `Answer` of it. None is text.
         retries: How often a turn gives the model an answer back that does not fit the type.
         tool_choice: `auto`, `required`, `none`, or the name of a tool. The model is held to it by a grammar, to
@@ -63,8 +63,9 @@ class Agent(Generic[Deps, Output]):
         name: Name for people, for the log and for other agents.
 
     Raises:
-        UnknownShield: No shield has that name, or one name is given in place of a list.
-        ToolDefinitionError: Two tools have the same name, or something is not a tool.
+        UnknownShield: No shield has that name, something is none, or one name is given in place of a list.
+        ToolDefinitionError: Two tools have the same name, or something is no tool, or no handoff.
+        InvalidInstructions: They are no text, no template and no function.
         InvalidToolChoice: There is no such tool, nothing to call, or an engine that takes no grammars.
         UnusableOutput: The output type is none, or the engine cannot be held to it.
         GrammarNotExpressible: A grammar was asked for, and what it should say cannot be said in one.
@@ -90,7 +91,7 @@ class Agent(Generic[Deps, Output]):
         *,
         instructions: Instructions[Deps] = "",
         tools: Registry | Iterable[Tool | ToolGroup] = (),
-        tools_when: Callable[[Context[Deps], Tool], bool] | None = None,
+        tools_when: Callable[[Context[Deps], Tool], bool | Awaitable[bool]] | None = None,
         output: type[Output] | Answer[Output] | None = None,
         retries: int = 2,
         tool_choice: ToolChoice = "auto",
@@ -107,7 +108,7 @@ class Agent(Generic[Deps, Output]):
         if isinstance(shields, str):
             raise UnknownShield(f"shields is one text, {shields!r}: give a list, shields=[{shields!r}]")
         self.name, self.shields = name, tuple(shields)
-        self.instructions: Instructions[Deps] = instructions
+        self.instructions: Instructions[Deps] = usable(instructions)
         self.reader: AnswerReader[Output] = reader_of(output)
         self.tools_when, self.retries = tools_when, retries
         self.limits, self.sampling, self.price = limits or Limits(), sampling or Sampling(), price
@@ -208,9 +209,7 @@ class Agent(Generic[Deps, Output]):
 
         stack, session = self.open_stack, session or uuid4().hex
         start = partial(turn_events, self, stack, said(text), deps, session)
-        return Steps(
-            start, session, self.reader, cancel=stack.cancel, hold=partial(self.choice.on, stack=stack, begun=True)
-        )
+        return Steps(start, session, self.reader, cancel=stack.cancel)
 
     async def resume(
         self, session: str, *, decisions: Mapping[str, Decision] = MappingProxyType({}), deps: Deps | None = None

@@ -4,21 +4,23 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
+from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, cast
 
 from arriero.agents.ask import questions
 from arriero.agents.context import Context, Deps
 from arriero.agents.handoff import holder
 from arriero.agents.instructions import written
-from arriero.agents.output import AnswerReader, OutputInvalid
+from arriero.agents.output import AnswerReader, OutputInvalid, UnusableOutput
 from arriero.prompts.errors import InvalidMessage
 from arriero.prompts.messages import Message
 from arriero.stack.decisions import Decision
 from arriero.stack.events import Event, StepFinished
+from arriero.stack.shields import Shield, UnknownShield
 from arriero.stack.stack import Stack
 from arriero.stack.tape import fold
 from arriero.stack.terms import Handoff, Hooks, Terms
-from arriero.tools import Registry
+from arriero.tools import Registry, Tool
 
 if TYPE_CHECKING:
     from arriero.agents.agent import Agent
@@ -26,9 +28,10 @@ if TYPE_CHECKING:
 
 async def terms_of(agent: "Agent[Deps, Any]", stack: Stack, context: Context[Deps]) -> Terms:
     """The terms of one turn; see `Agent.terms`."""
-    registry, when = agent.registry, agent.tools_when
-    if when is not None:
-        registry = registry.only(lambda tool: when(context, tool))
+    registry = agent.registry
+    if agent.tools_when is not None:
+        kept = {tool.name for tool in registry if await _offers(agent.tools_when, context, tool)}
+        registry = registry.only(lambda tool: tool.name in kept)
     terms = fixed_terms(agent, stack, await written(agent.instructions, context), registry)
     if context.deps is None and not agent.handoffs:
         return terms
@@ -52,7 +55,7 @@ def fixed_terms(agent: "Agent[Any, Any]", stack: Stack, instructions: str, regis
         InvalidToolChoice: The tools, or the engine, cannot follow the agent's tool choice.
         UnusableOutput: The engine cannot be held to the agent's output type.
     """
-    shields = tuple(stack.shield(shield) if isinstance(shield, str) else shield for shield in agent.shields)
+    shields = tuple(_shield(stack, shield) for shield in agent.shields)
     terms = Terms(
         registry=registry,
         instructions="\n\n".join(filter(None, (instructions, agent.reader.description))),
@@ -191,6 +194,21 @@ async def events_so_far(agent: "Agent[Any, Any]", stack: Stack, session: str) ->
     return [replace(event, content="", token_ids=()) if isinstance(event, StepFinished) else event for event in events]
 
 
+async def _offers(
+    when: Callable[[Context[Deps], Tool], bool | Awaitable[bool]], context: Context[Deps], tool: Tool
+) -> bool:
+    said = when(context, tool)
+    return bool(await said if isawaitable(said) else said)
+
+
+def _shield(stack: Stack, shield: str | Shield) -> Shield:
+    if isinstance(shield, str):
+        return stack.shield(shield)
+    if not callable(getattr(shield, "check", None)):
+        raise UnknownShield(f"{shield!r} is no shield: give a name, or an object that has a method check")
+    return shield
+
+
 def _handoffs(agent: "Agent[Deps, Any]", stack: Stack, context: Context[Deps]) -> dict[str, Handoff]:
     def terms(other: "Agent[Any, Any]") -> Awaitable[Terms]:
         return other.terms(stack, replace(context, agent=other.name))
@@ -200,6 +218,8 @@ def _handoffs(agent: "Agent[Deps, Any]", stack: Stack, context: Context[Deps]) -
 
 def _checked(hooks: Hooks, reader: AnswerReader[Any], retries: int) -> Hooks:
     """The hooks, with answers that do not fit given back before anything else hears of them."""
+    if not isinstance(retries, int) or retries < 0:
+        raise UnusableOutput(f"retries is {retries!r}: give how often an answer is given back, 0 or more")
     left, after = retries, hooks.accept
 
     async def accept(text: str) -> Message | None:

@@ -1,7 +1,9 @@
 """What an agent's model may write at a step, as a grammar: calls, text, or an answer of a type."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 from arriero.agents.output import AnswerReader, UnusableOutput
@@ -44,8 +46,8 @@ class Offered:
     @property
     def key(self) -> tuple[object, ...]:
         """The same for the same grammars."""
-        names = tuple(declared["function"]["name"] for declared in self.declarations)
-        return self.dialect.name, self.dialect.source, names, self.builtins
+        declared = json.dumps([tool["function"] for tool in self.declarations], default=str)
+        return self.dialect.name, self.dialect.source, declared, self.builtins
 
 
 class Choice:
@@ -66,6 +68,7 @@ class Choice:
         self._registry = registry
         self._reader = reader
         self._grammars: dict[tuple[object, ...], Grammar | None] = {}
+        self._last: dict[Policy, tuple[Offered, Grammar | None]] = {}
         self._schema = _expressible(reader)
 
     @property
@@ -73,13 +76,12 @@ class Choice:
         """Whether there is anything to hold the model to."""
         return self._policy != "auto" or self._schema is not None
 
-    def on(self, terms: Terms, stack: Stack, *, begun: bool = False) -> Terms:
+    def on(self, terms: Terms, stack: Stack) -> Terms:
         """The terms, with what the model may write at each step.
 
         Args:
             terms: The terms.
             stack: What the turn runs on.
-            begun: Whether the turn's first step is over.
 
         Returns:
             The terms.
@@ -94,19 +96,19 @@ class Choice:
         if not takes_grammars(stack.engine):
             self._refuse_without_grammars(stack.engine.model)
             return terms
-        if terms.sampling.grammar is not None:
+        for step in (1, 2):  # what cannot be said is an error before the turn begins
+            self._sampling(stack.dialect, step, terms)
+        return replace(terms, constrain=partial(self._sampling, stack.dialect))
+
+    def _sampling(self, dialect: Dialect, step: int, terms: Terms) -> Sampling:
+        """How a step is sampled, with the tools that are offered at it."""
+        sampling = terms.sampling
+        if sampling.grammar is not None:
             raise UnusableOutput("the sampling has a grammar, and tool_choice or output makes another: leave one out")
-        _, declarations, builtins = offered(terms, stack.dialect)
-        prompt = Offered(stack.dialect, tuple(declarations), builtins)
-        always = self._policy in ("auto", "none")
-        later = self._grammar(prompt, self._policy if always else "auto")
-        first = later if always or begun else self._grammar(prompt, self._policy)
-
-        def constrain(step: int, sampling: Sampling) -> Sampling:
-            grammar = first if step == 1 else later
-            return sampling if grammar is None else replace(sampling, grammar=grammar)
-
-        return replace(terms, constrain=constrain)
+        _, declarations, builtins = offered(terms, dialect)
+        policy = self._policy if step == 1 or self._policy == "none" else "auto"
+        grammar = self._grammar(Offered(dialect, declarations, builtins), policy)
+        return sampling if grammar is None else replace(sampling, grammar=grammar)
 
     def _refuse_without_grammars(self, model: str) -> None:
         if self._policy != "auto":
@@ -121,11 +123,15 @@ class Choice:
         """The grammar of a step; None where the model may write anything."""
         if policy == "auto" and self._schema is None:
             return None
+        last, grammar = self._last.get(policy, (None, None))
+        if last == prompt:  # at once where it is the same object, as within a turn
+            return grammar
         key = (policy, *prompt.key)
         if key not in self._grammars:
             if len(self._grammars) >= _KEPT_GRAMMARS:
                 self._grammars.clear()
             self._grammars[key] = self._written(prompt, policy)
+        self._last[policy] = prompt, self._grammars[key]
         return self._grammars[key]
 
     def _written(self, prompt: Offered, policy: Policy) -> Grammar | None:

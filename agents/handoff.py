@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from arriero.agents.output import UnusableOutput
 from arriero.prompts.errors import ArrieroError
 from arriero.prompts.messages import Message
 from arriero.stack.summary import Model, Summarise
@@ -118,6 +119,8 @@ def holder(asked: "Agent[Any, Any]", name: str) -> "Agent[Any, Any]":
 
     Raises:
         UnknownAgent: None of them has that name.
+        ToolDefinitionError: As for `within_reach`.
+        UnusableOutput: As for `within_reach`.
 
     Example:
         >>> from arriero import Agent, Stack
@@ -125,24 +128,59 @@ def holder(asked: "Agent[Any, Any]", name: str) -> "Agent[Any, Any]":
         >>> holder(triage, "billing").name
         'billing'
     """
-    known: dict[str, Agent[Any, Any]] = {}
-    waiting = [asked]
-    while waiting:
-        agent = waiting.pop(0)
-        if not name or agent.name == name:
-            return agent if name else asked
-        if agent.name not in known:
-            known[agent.name] = agent
-            waiting += [given.agent for given in agent.handoffs]
+    known = {agent.name: agent for agent in within_reach(asked)}
+    if not name or name in known:
+        return known[name or asked.name]
     raise UnknownAgent(
         f"the session is held by the agent {name!r}, and {asked.name!r} hands over to none of that name (known:"
         f" {', '.join(known)}): ask that agent, or give {asked.name!r} a handoff to it"
     )
 
 
+def within_reach(asked: "Agent[Any, Any]") -> "list[Agent[Any, Any]]":
+    """The agents that may answer where one is asked: that one, and those that it, or another on the way, hands over to.
+
+    Args:
+        asked: The agent that is asked.
+
+    Returns:
+        The agents.
+
+    Raises:
+        ToolDefinitionError: An agent hands over to one of its own name.
+        UnusableOutput: The one that is asked answers with a type, and another with another.
+    """
+    found: dict[str, Agent[Any, Any]] = {}
+    waiting = [asked]
+    while waiting:
+        agent = waiting.pop(0)
+        if agent.name in found:
+            continue
+        if not asked.reader.text and agent.reader.kind != asked.reader.kind:
+            raise UnusableOutput(
+                f"{asked.name!r} answers with {asked.reader.kind!r}, and {agent.name!r}, which may take over, with"
+                f" {agent.reader.kind!r}: give both the same output, or {asked.name!r} none"
+            )
+        found[agent.name] = agent
+        others = [given.agent for given in agent.handoffs]
+        if any(other.name == agent.name for other in others):
+            raise ToolDefinitionError(f"{agent.name!r} hands over to an agent of the same name: give one another name")
+        waiting += others
+    return [*found.values()]
+
+
 def tools_of(handoffs: Iterable[AgentHandoff]) -> list[Tool]:
-    """The tools that the model calls for handoffs."""
-    return [given.tool for given in handoffs]
+    """The tools that the model calls for handoffs.
+
+    Raises:
+        ToolDefinitionError: Something is no handoff.
+    """
+    tools = []
+    for given in handoffs:
+        if not isinstance(given, AgentHandoff):
+            raise ToolDefinitionError(f"{given!r} is no handoff: write handoffs=[handoff(agent)]")
+        tools.append(given.tool)
+    return tools
 
 
 def _tool(name: str, description: str | None, agent: str) -> Tool:

@@ -70,6 +70,23 @@ Instructions = str | Template | Callable[[Context[Deps]], str | Awaitable[str]]
 """Text, a template, or a function of the turn's context, async or not."""
 
 
+def usable(instructions: Instructions[Deps]) -> Instructions[Deps]:
+    """The instructions, if they can give a text.
+
+    Args:
+        instructions: The agent's.
+
+    Returns:
+        The same.
+
+    Raises:
+        InvalidInstructions: They are no text, no template and no function.
+    """
+    if isinstance(instructions, str | Template) or callable(instructions):
+        return instructions
+    raise InvalidInstructions(f"instructions are text, a Template or a function of the context, not {instructions!r}")
+
+
 async def written(instructions: Instructions[Deps], context: Context[Deps]) -> str:
     """The system text for a turn.
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Generic, Self
 
+from arriero.agents.agent_terms import said
 from arriero.agents.output import AnswerReader, Output
 from arriero.agents.turn import Turn
 from arriero.prompts.errors import ArrieroError
@@ -20,7 +21,8 @@ from arriero.tools.owned_task import started
 
 
 class StepOver(ArrieroError):
-    """A step was to be changed after the turn had gone on from it, or has no such call."""
+    """A step was to be changed after the turn had gone on from it, or has no such call; or a turn was to be taken step
+    by step outside of its block."""
 
 
 class NextStep:
@@ -81,8 +83,10 @@ class NextStep:
 
         Raises:
             StepOver: The turn has gone on.
+            InvalidMessage: The text is empty, or no text.
         """
         self._check()
+        said(text)  # raises what the turn would fail with
         self._said.append(text)
 
     def change(
@@ -138,7 +142,6 @@ class Steps(Generic[Output]):
         session: The session.
         reader: Reads the answer.
         cancel: Cancels the session's turn.
-        hold: Adapts what the model may write to other tools.
 
     Example:
         >>> import anyio
@@ -160,10 +163,9 @@ class Steps(Generic[Output]):
         reader: AnswerReader[Output],
         *,
         cancel: Callable[[str], Awaitable[bool]],
-        hold: Callable[[Terms], Terms],
     ) -> None:
         self.session = session
-        self._start, self._reader, self._cancel, self._hold = start, reader, cancel, hold
+        self._start, self._reader, self._cancel = start, reader, cancel
         self._events: list[Event] = []
         self._ready: asyncio.Queue[NextStep | None] = asyncio.Queue()
         self._go_on = asyncio.Event()
@@ -187,7 +189,7 @@ class Steps(Generic[Output]):
         return Turn.of(self._events, self.session, self._reader)
 
     async def stop(self) -> None:
-        """End the turn here. The step in hand is forgotten, and its calls are not run; `turn.reason` is `cancelled`."""
+        """End the turn here. The calls of the step in hand are not run; `turn.reason` is `cancelled`."""
         task = self._task
         if task is None or task.done():
             return
@@ -200,6 +202,8 @@ class Steps(Generic[Output]):
         await asyncio.wait({task})
 
     async def __aenter__(self) -> Self:
+        if self._task is not None:
+            raise StepOver("these steps were taken already: call iterate again for another turn")
         self._working = started(self._run())
         self._task = await self._working.__aenter__()
         return self
@@ -216,6 +220,8 @@ class Steps(Generic[Output]):
         return self
 
     async def __anext__(self) -> NextStep:
+        if self._task is None:
+            raise StepOver("the turn has not begun: write `async with agent.iterate(...) as steps`, then take its steps")
         if self._step is not None:
             self._step = None
             self._go_on.set()
@@ -247,7 +253,7 @@ class Steps(Generic[Output]):
             changes, self._changes = self._changes, []
             for changed in changes:
                 now = changed(now)
-            return self._hold(now) if changes else now
+            return now
 
         async def before_step(step: int) -> Sequence[Message]:
             self._number, said = step, self._said

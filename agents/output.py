@@ -91,7 +91,7 @@ class AnswerReader(Generic[Output]):
         kind, by = answer.kind, answer.by
         if by not in get_args(By):
             raise UnusableOutput(f"by={by!r} of the output type: use one of {', '.join(get_args(By))}")
-        self.by = by
+        self.kind, self.by = kind, by
         self.text = kind is str and by == "auto"
         """Whether answers are text as it is."""
         self.schema: Mapping[str, Any] | None = None
@@ -217,11 +217,13 @@ def _wrap(schema: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _adapter(kind: Any) -> "TypeAdapter[Any]":
     from pydantic import TypeAdapter
-    from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 
     try:
-        return TypeAdapter(kind)
-    except (PydanticUserError, PydanticUndefinedAnnotation, TypeError) as error:
+        adapter = TypeAdapter(kind)
+        if not adapter.pydantic_complete:
+            adapter.rebuild(raise_errors=True)  # it says what is missing
+        return adapter
+    except Exception as error:  # pydantic raises whatever what is no type leads it to
         reason = str(error).partition("\n")[0]
         raise UnusableOutput(
             f"output={kind!r}: pydantic does not read it as a type ({reason}); use a pydantic model, a dataclass, or a"

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import math
 from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -34,6 +35,8 @@ class Dispatch:
 
     def __init__(self, context: ToolContext) -> None:
         self.step = 0
+        self.deadline = math.inf
+        """When calls are to be at an end, by anyio's clock."""
         self.ended: dict[int, ToolResult] = {}
         """Results that are not logged yet, by the position of the call."""
         self._context = context
@@ -72,7 +75,7 @@ class Dispatch:
         context = ToolContext(
             session=session,
             run=own.run,
-            deadline=own.deadline,
+            deadline=self.deadline,
             bounded=True,
             idempotency_key=call_key(session, own.run, self.step, position),
             deps=terms.deps,

@@ -163,6 +163,7 @@ class TurnLoop(Running):
             generation.usage,
             time.perf_counter() - self._asked,
         )
+        self.unlogged = said
         await self.close_generation()
         usage = total(turn.usage, said.usage)
         limit = before_calls(turn, self.terms, calls, usage) if calls else self._cut(generation)
@@ -272,7 +273,7 @@ class TurnLoop(Running):
             if await self.commit([*finished, *following], since=since):
                 break
         if other is not None and not self.over:
-            self.rendering.adopt(other)
+            self.adopt(other)
         self.next = self._ask
 
     async def _ask_messages(self, step: int) -> Sequence[Message]:
@@ -284,7 +285,7 @@ class TurnLoop(Running):
         """What holds from a step on."""
         hook = self.terms.hooks.terms
         if hook is not None:
-            self.rendering.adopt(await hook(step, self.terms))
+            self.adopt(await hook(step, self.terms))
 
     def _cut(self, generation: Generation) -> LimitReached | None:
         """The limit that cut the message off, if one did."""

@@ -69,6 +69,7 @@ class OpenTurn:
         answer: The last step's message, if it is an answer that has not become the turn's end yet.
         repeats: How often in a row the last calls gave the same results.
         waiting: What it waits for, while it is paused.
+        handed_over: The step after which the agent that has the turn took over; 0 for the one that began it.
         too_long: Whether the results of its last step do not fit the model's context.
         ran: Seconds that it ran, in the processes that ended or paused it.
     """
@@ -85,6 +86,7 @@ class OpenTurn:
     answer: StepFinished | None = None
     repeats: int = 0
     waiting: tuple[str, ...] = ()
+    handed_over: int = 0
     too_long: bool = False
     ran: float = 0.0
     _round: list[tuple[ToolCall, JSON]] = field(default_factory=list)

@@ -47,7 +47,9 @@ class Rendering:
             The sampling.
         """
         terms = self.terms
-        sampling = terms.sampling if terms.constrain is None else terms.constrain(step, terms.sampling)
+        sampling = terms.sampling
+        if terms.constrain is not None:
+            sampling = terms.constrain(step - (self.tape.turn.handed_over if self.tape.turn else 0), terms)
         room = self.engine.context_length - len(self.tape.ids)
         most = min(sampling.max_tokens, terms.limits.tokens - completion_tokens, room)
         known, made = self._sampled

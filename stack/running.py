@@ -28,7 +28,7 @@ from arriero.stack.events import (
 )
 from arriero.stack.generation import Generation
 from arriero.stack.log import LogError
-from arriero.stack.open_turn import OpenTurn
+from arriero.stack.open_turn import OpenTurn, total
 from arriero.stack.rendering import Rendering
 from arriero.stack.sessions import NoTurnRunning, Sessions
 from arriero.stack.tape import Tape
@@ -67,6 +67,7 @@ class Running:
         self.changes = 0  # how often others have added to the log of this turn
         self.replan = True  # whether something is new about what becomes of the calls
         self.generation: Generation | None = None
+        self.unlogged: StepFinished | None = None  # finished, and somebody has a say in it before it is logged
         self.unshown: StepFinished | None = None  # logged, and not to be seen before it is judged
         self.out: list[Event] = []
         self.next: Station | None = None
@@ -75,16 +76,10 @@ class Running:
         self._lock = asyncio.Lock()
         self._started = time.perf_counter()
         self._before = tape.turn.ran if tape.turn is not None else 0.0
-        left = max(0.0, terms.limits.seconds - self._before)
-        self._timer = asyncio.get_running_loop().call_later(left, self._stop, "seconds")
         self.dispatch = Dispatch(
-            ToolContext(
-                session=tape.session,
-                run=id_,
-                deadline=anyio.current_time() + left,
-                count_tokens=lambda text: len(engine.tokenizer.encode(text)),
-            )
+            ToolContext(session=tape.session, run=id_, count_tokens=lambda text: len(engine.tokenizer.encode(text)))
         )
+        self._timer = self._timed()
 
     @property
     def terms(self) -> Terms:
@@ -97,6 +92,14 @@ class Running:
         if self.tape.turn is None:
             raise RuntimeError(f"turn {self.id} of session {self.tape.session!r} has not begun, or is over")
         return self.tape.turn
+
+    def adopt(self, terms: Terms) -> None:
+        """Go on under other terms."""
+        seconds = self.terms.limits.seconds
+        self.rendering.adopt(terms)
+        if terms.limits.seconds != seconds:
+            self._timer.cancel()
+            self._timer = self._timed()
 
     async def events(self, first: Station) -> AsyncGenerator[Event, None]:
         """Run it.
@@ -191,6 +194,8 @@ class Running:
                     self.tape.apply(event, self.id)
                     if isinstance(event, CallFinished):
                         self.dispatch.drop(event.position)
+                    elif event is self.unlogged:
+                        self.unlogged = None
                 self.over = isinstance(events[-1], TurnFinished | TurnPaused)
                 self.out += events if shown is None else shown
         return True
@@ -198,6 +203,8 @@ class Running:
     def end(self, text: str, reason: Reason, usage: Usage | None = None) -> TurnFinished:
         """The turn's last event."""
         used = usage or (self.turn.usage if self.tape.turn is not None else Usage())
+        if usage is None and self.unlogged is not None:
+            used = total(used, self.unlogged.usage)
         return TurnFinished(text, reason, used, self.elapsed())
 
     def pause(self, waiting: tuple[str, ...]) -> TurnPaused:
@@ -273,9 +280,11 @@ class Running:
     async def _finish(self, end: Sequence[Event]) -> None:
         if self.unshown is not None:
             self.out.append(without_text(self.unshown))
+        said = [self.unlogged] if self.unlogged is not None else []
+        shown = [without_text(one) for one in said] if self.terms.output_shields else said
         finished = self.results()
         self.dispatch.cancel()
-        await self.commit([*finished, *end])
+        await self.commit([*said, *finished, *end], shown=[*shown, *finished, *end])
 
     async def _add(self, events: Callable[[], Sequence[MessageAdded | DecisionGiven]]) -> None:
         with anyio.CancelScope(shield=True):
@@ -288,6 +297,12 @@ class Running:
                     self.tape.apply(event, self.id)
                 self.changes += 1
                 self.out += added
+
+    def _timed(self) -> asyncio.TimerHandle:
+        """Stops the turn, and its calls, when its time is up."""
+        left = max(0.0, self.terms.limits.seconds - self.elapsed())
+        self.dispatch.deadline = anyio.current_time() + left
+        return asyncio.get_running_loop().call_later(left, self._stop, "seconds")
 
     async def refuse_to_begin(self, why: Literal["seconds", "cancelled"]) -> None:
         """Log a turn that was stopped before it began."""

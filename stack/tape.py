@@ -140,8 +140,8 @@ class Tape:
                 turn.waiting, turn.ran = waiting, duration
             case TurnResumed():
                 turn.waiting = ()
-            case HandedOff(_, agent):
-                self.agent = agent
+            case HandedOff(step, agent):
+                self.agent, turn.handed_over = agent, step
             case LimitReached("context"):
                 turn.too_long = True
             case _:

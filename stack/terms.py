@@ -147,7 +147,8 @@ class Terms:
         agent: Name of the agent that takes the turn.
         deps: What the agent's caller gave for its tools, which find it in their context.
         price: What tokens cost.
-        constrain: Gives the sampling of a step, from its number and `sampling`: with another grammar, for instance.
+        constrain: Gives the sampling of a step in place of `sampling`, with a grammar for instance. It is given the
+            step's number, counted from where the agent has the turn, and the terms that hold at it.
         compaction: What to give up when the conversation becomes too long for the model's context; None ends the turn.
         hooks: Functions that the loop asks.
         decide: Decides about calls that would wait, in place of a person; None from it leaves the call waiting.
@@ -166,7 +167,7 @@ class Terms:
     agent: str = ""
     deps: Any = None
     price: Price | None = None
-    constrain: Callable[[int, Sampling], Sampling] | None = None
+    constrain: Callable[[int, "Terms"], Sampling] | None = None
     compaction: Compaction | None = None
     hooks: Hooks = Hooks()
     decide: Callable[[Asked, ToolCall], Awaitable[Decision | None]] | None = None

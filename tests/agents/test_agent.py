@@ -219,6 +219,11 @@ def test_a_shield_in_place_of_a_list_is_refused() -> None:
         Agent(scripted_stack(), shields="llama-guard")
 
 
+def test_what_is_no_shield_is_refused() -> None:
+    with pytest.raises(UnknownShield, match="5 is no shield"):
+        Agent(scripted_stack(), shields=[5])  # type: ignore[list-item]
+
+
 @pytest.mark.parametrize("question", [None, 5, b"Hi", ["Hi"], " "])
 async def test_a_question_that_is_no_text_is_refused(question: Any) -> None:
     with pytest.raises(InvalidMessage, match="the question"):

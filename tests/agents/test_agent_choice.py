@@ -1,15 +1,15 @@
 """Whether the model calls: as it decides, first of all, never, or one tool."""
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from held import takes
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from scripted import call, engine_of, scripted_stack
 from test_agent_output import ungrammatical
 
 from arriero import Agent, ArrieroError, Stack, Tool, tool
-from arriero.agents import Context, InvalidToolChoice
+from arriero.agents import Answer, Context, InvalidToolChoice
 from arriero.prompts.grammar import GrammarNotExpressible, Named
 from arriero.tools import Registry
 
@@ -34,6 +34,11 @@ def halve(number: int) -> int:
 
 class Number(BaseModel):
     number: int
+
+
+class Load(BaseModel):
+    mule: Literal["Zuri", "Pampa"]
+    kilograms: int = Field(ge=0, le=999)
 
 
 async def taken(choice: Any, **settings: Any) -> list[list[str]]:
@@ -153,8 +158,15 @@ async def test_a_registry_that_others_own_can_be_held_to_as_well() -> None:
     assert Named("double") == Named("double")
 
 
-@pytest.mark.parametrize("name", ["auto", "required"])
-async def test_the_demo_model_calls_where_it_must(name: str) -> None:
+async def test_the_demo_model_calls_where_it_must() -> None:
     async with Stack.local() as stack:
-        turn = await Agent(stack, tools=[double], tool_choice=name).run("Hello!")
-    assert bool(turn.calls) == (name == "required")
+        called = {}
+        for choice in ("auto", "required", "halve", "none"):
+            turn = await Agent(stack, tools=[double, halve], tool_choice=choice).run("Hello!")
+            called[choice] = [made.name for made in turn.calls[:1]]
+        assert called == {"auto": [], "required": [called["required"][0]], "halve": ["halve"], "none": []}
+        held = Agent(stack, tools=[double, halve], tool_choice="none", output=Answer(Load, by="grammar"))
+        turn = await held.run("What is the load of Zuri?")
+    assert turn.output.mule in ("Zuri", "Pampa")
+    assert 0 <= turn.output.kilograms <= 999
+    assert len(turn.steps) == 1

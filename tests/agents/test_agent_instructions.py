@@ -109,6 +109,12 @@ def test_a_template_with_a_mistake_is_an_error_when_it_is_made(text: Any) -> Non
         Template(text)
 
 
+@pytest.mark.parametrize("instructions", [None, 5, b"Be brief."])
+def test_what_can_give_no_text_is_an_error_when_the_agent_is_made(instructions: Any) -> None:
+    with pytest.raises(InvalidInstructions, match="a function of the context"):
+        Agent(scripted_stack(), instructions=instructions)
+
+
 async def test_a_function_that_gives_no_text_is_an_error() -> None:
     def instructions(_context: Context) -> Any:
         return None
@@ -141,9 +147,14 @@ def for_admins(context: Context[Guest], offered: Tool) -> bool:
     return context.deps.admin or offered.name != "erase"
 
 
-async def test_a_tool_is_offered_only_when_the_predicate_says_so() -> None:
+async def for_admins_later(context: Context[Guest], offered: Tool) -> bool:
+    return for_admins(context, offered)
+
+
+@pytest.mark.parametrize("when", [for_admins, for_admins_later])
+async def test_a_tool_is_offered_only_when_the_predicate_says_so(when: Any) -> None:
     stack = scripted_stack(HELLO, HELLO, extending=False)
-    agent = Agent(stack, tools=[double, erase], tools_when=for_admins)
+    agent = Agent(stack, tools=[double, erase], tools_when=when)
     await agent.run("Hi", deps=Guest("Ana"))
     await agent.run("Hi", deps=Guest("Eva", admin=True))
     assert '"double"' in prompt(stack, 0)

@@ -4,20 +4,37 @@ from typing import Any
 
 import anyio
 import pytest
+from held import takes
 from pydantic import BaseModel
-from scripted import Say, call, engine_of, kinds, logged, scripted_stack
+from scripted import Say, call, engine_of, kinds, logged, of, scripted_stack
 
-from arriero import Agent, EngineError, Limits, Message, Sampling, ToolCall, TurnFinished, tool
+from arriero import Agent, EngineError, Limits, Message, Sampling, ToolCall, Verdict, tool
 from arriero.agents import NextStep, StackNotReady, StepOver
 from arriero.agents.handoff import handoff
 from arriero.prompts.errors import InvalidMessage
+from arriero.stack.events import LimitReached
+from arriero.stack.replay import replay
 from arriero.stack.stack import Stack
 from arriero.stack.terms import Hooks
+from arriero.tools import ToolContext
 
 pytestmark = pytest.mark.anyio
 
 DONE = "Done.<|eot_id|>"
 TWO = call("pay", amount=1).replace("<|eot_id|>", "; ") + call("pay", amount=2)
+
+
+class Number(BaseModel):
+    number: int
+
+
+class Strict:
+    """A shield that allows everything."""
+
+    name = "strict"
+
+    async def check(self, _messages: object, _where: str) -> Verdict:
+        return Verdict(allowed=True)
 
 
 @pytest.fixture
@@ -108,6 +125,30 @@ async def test_limits_and_sampling_change_for_the_rest(tools: list[Any]) -> None
     assert steps.turn.reason == "limit"
 
 
+async def test_the_limit_of_seconds_changes_too(tools: list[Any]) -> None:
+    agent = Agent(scripted_stack(TWO, Say(DONE, before=anyio.sleep_forever)), tools=tools)
+    with anyio.fail_after(5):
+        async with agent.iterate("Pay!") as steps:
+            async for step in steps:
+                step.change(limits=Limits(seconds=1e-3))
+    assert of(LimitReached, steps.turn.events)[0].limit == "seconds"
+
+
+async def test_a_turn_may_be_given_more_seconds() -> None:
+    left: list[float] = []
+
+    @tool
+    async def look(context: ToolContext) -> None:
+        """Look."""
+        left.append(context.deadline - anyio.current_time())
+
+    stack = scripted_stack(call("look"), call("look"), DONE)
+    async with Agent(stack, tools=[look], limits=Limits(seconds=10)).iterate("Look!") as steps:
+        async for step in steps:
+            step.change(limits=Limits(seconds=20))
+    assert 0 < left[0] <= 10 < left[1] <= 20
+
+
 async def test_a_limit_that_is_used_up_already_ends_the_turn(tools: list[Any]) -> None:
     async with Agent(scripted_stack(TWO, DONE), tools=tools).iterate("Pay!") as steps:
         async for step in steps:
@@ -133,7 +174,7 @@ async def test_other_tools_are_offered_for_the_rest(tools: list[Any], paid: list
 
 
 async def test_stopping_ends_the_turn_without_running_the_calls(tools: list[Any], paid: list[int]) -> None:
-    agent = Agent(stack := scripted_stack(TWO, DONE, extending=False), tools=tools)
+    agent = Agent(stack := scripted_stack(TWO, DONE), tools=tools)
     async with agent.iterate("Pay!", session="s1") as steps:
         async for step in steps:
             await steps.stop()
@@ -141,8 +182,24 @@ async def test_stopping_ends_the_turn_without_running_the_calls(tools: list[Any]
                 step.edit(0, {})
     assert steps.turn.reason == "cancelled"
     assert paid == []
-    assert isinstance((await logged(stack, "s1"))[-1], TurnFinished)
+    assert kinds(await logged(stack, "s1")) == ["TurnStarted", "PromptAppended", "StepFinished", "TurnFinished"]
+    assert [made.arguments for made in steps.turn.calls] == [{"amount": 1}, {"amount": 2}]
+    assert steps.turn.usage == steps.turn.steps[0].usage
     assert (await agent.run("Never mind.", session="s1")).text == "Done."
+
+
+@pytest.mark.parametrize("shields", [(), (Strict(),)], ids=["open", "shielded"])
+async def test_an_answer_that_the_turn_was_stopped_at_was_paid_for_and_is_not_read_again(shields: Any) -> None:
+    agent = Agent(stack := scripted_stack("Secret.<|eot_id|>", DONE, extending=False), shields=shields)
+    async with agent.iterate("Hi", session="s1") as steps:
+        async for _ in steps:
+            await steps.stop()
+    assert (steps.turn.reason, steps.turn.text) == ("cancelled", "")
+    assert steps.turn.usage.completion_tokens == len("Secret.") + 1
+    assert [step.text for step in steps.turn.steps] == ["" if shields else "Secret."]
+    assert (await agent.run("Well?", session="s1")).text == "Done."
+    assert "Secret" not in prompt(stack, 1)
+    assert (await replay(stack.log, "s1", stack.engine.tokenizer)).exact
 
 
 async def test_leaving_the_block_ends_the_turn(tools: list[Any], paid: list[int]) -> None:
@@ -196,9 +253,6 @@ async def test_a_turn_that_waits_for_a_decision_ends_the_steps() -> None:
 
 
 async def test_an_answer_that_does_not_fit_is_a_step_too() -> None:
-    class Number(BaseModel):
-        number: int
-
     stack = scripted_stack("42<|eot_id|>", '{"number": 42}<|eot_id|>')
     async with Agent(stack, output=Number).iterate("Twice 21?") as steps:
         assert [step.text async for step in steps] == ["42", '{"number": 42}']
@@ -245,6 +299,57 @@ async def test_a_step_is_changed_before_the_next_one(tools: list[Any]) -> None:
     for change in (lambda: kept[0].deny(0), lambda: kept[0].say("x"), lambda: kept[0].change(limits=Limits())):
         with pytest.raises(StepOver, match="gone on from step 1"):
             change()
+
+
+async def test_what_is_said_at_a_step_is_text() -> None:
+    async with Agent(scripted_stack(DONE)).iterate("Hi") as steps:
+        async for step in steps:
+            for nothing in (" ", 5):
+                with pytest.raises(InvalidMessage):
+                    step.say(nothing)  # type: ignore[arg-type]
+    assert len(steps.turn.steps) == 1
+
+
+async def test_steps_are_taken_in_their_block_and_once() -> None:
+    steps = Agent(scripted_stack(DONE)).iterate("Hi")
+    with pytest.raises(StepOver, match="async with"):
+        await anext(steps)
+    async with steps:
+        assert [step.text async for step in steps] == ["Done."]
+    with pytest.raises(StepOver, match="iterate again"):
+        await steps.__aenter__()
+
+
+async def test_what_an_agent_that_took_over_may_write_stays_when_a_step_changes_its_terms(tools: list[Any]) -> None:
+    stack = scripted_stack(call("transfer_to_payer"), "Hm.<|eot_id|>", DONE, extending=False)
+    payer = Agent(stack, tools=tools, name="payer", tool_choice="none")
+    triage = Agent(stack, name="triage", tool_choice="required", handoffs=[handoff(payer)])
+    async with triage.iterate("Pay!") as steps:
+        async for step in steps:
+            if step.text == "Hm.":
+                step.change(sampling=Sampling(temperature=0.5))
+                step.say("Well?")
+    engine = engine_of(stack)
+    for sampling in engine.samplings[1:]:
+        assert takes(engine, sampling.grammar, "Done.")
+        assert not takes(engine, sampling.grammar, '{"name": "pay", "parameters": {"amount": 1}}')
+    assert engine.samplings[2].temperature == 0.5
+
+
+async def test_other_tools_of_the_same_name_are_called_by_their_own_parameters(tools: list[Any]) -> None:
+    @tool
+    def pay(town: str) -> str:
+        """Pay a town."""
+        return f"paid {town}"
+
+    stack = scripted_stack(TWO, '{"number": 1}<|eot_id|>', extending=False)
+    async with Agent(stack, tools=tools, output=Number).iterate("Pay!") as steps:
+        async for step in steps:
+            if step.calls:
+                step.change(tools=[pay])
+    engine = engine_of(stack)
+    salta = '{"name": "pay", "parameters": {"town": "Salta"}}'
+    assert [takes(engine, sampling.grammar, salta) for sampling in engine.samplings] == [False, True]
 
 
 async def test_an_iteration_wants_a_question_and_an_open_stack() -> None:

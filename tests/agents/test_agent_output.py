@@ -234,10 +234,22 @@ async def test_a_type_without_a_schema_is_told_by_its_form() -> None:
     assert engine_of(stack).samplings[0].grammar is None
 
 
-@pytest.mark.parametrize("kind", [object(), 5, type("Odd", (), {})], ids=["object", "number", "class"])
+class Unfinished(BaseModel):
+    missing: "Missing"  # type: ignore[name-defined]  # noqa: F821
+
+
+@pytest.mark.parametrize(
+    "kind", [object(), 5, "", {}, type("Odd", (), {}), "Missing", list["Missing"], Unfinished], ids=str
+)
 def test_what_is_no_type_is_refused_when_the_agent_is_made(kind: Any) -> None:
     with pytest.raises(UnusableOutput, match="pydantic"):
         Agent(scripted_stack(), output=kind)
+
+
+@pytest.mark.parametrize("retries", [-1, "2", None])
+def test_retries_are_a_number(retries: Any) -> None:
+    with pytest.raises(UnusableOutput, match="retries"):
+        Agent(scripted_stack(), output=Even, retries=retries)
 
 
 def test_a_way_that_is_none_is_refused() -> None:

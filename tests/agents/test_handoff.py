@@ -8,7 +8,9 @@ import pytest
 from scripted import call, engine_of, of, scripted_stack
 
 from arriero import Agent, Message, SQLiteLog, Stack, tool
+from arriero.agents import UnusableOutput
 from arriero.agents.handoff import UnknownAgent, handoff, holder
+from arriero.stack.decisions import Decision
 from arriero.stack.events import HandedOff, TranscriptRewritten, TurnStarted
 from arriero.stack.summary import ASKED
 from arriero.tools import ToolDefinitionError
@@ -95,6 +97,44 @@ async def test_two_agents_may_hand_over_to_each_other() -> None:
     assert turn.text == "Here I am again."
     with pytest.raises(UnknownAgent):
         holder(agents[0], "nobody")
+
+
+async def test_an_agent_that_takes_over_answers_with_the_type_of_the_one_that_was_asked() -> None:
+    stack = scripted_stack(TRANSFER, "7<|eot_id|>")
+    for output in (str, bool):
+        billing = Agent(stack, name="billing", output=output)
+        triage = Agent(stack, name="triage", output=int, handoffs=[handoff(billing)])
+        with pytest.raises(UnusableOutput, match=f"'billing', which may take over, with .*{output.__name__}"):
+            await triage.run("My bill!")
+    assert not engine_of(stack).requests
+    billing = Agent(stack, name="billing", output=int)
+    triage = Agent(stack, name="triage", output=int, handoffs=[handoff(billing)])
+    assert (await triage.run("My bill!")).output == 7
+
+
+async def test_an_agent_that_takes_over_calls_first_where_it_must() -> None:
+    @tool(sensitive=True)
+    def pay() -> str:
+        """Pay."""
+        return "paid"
+
+    stack = scripted_stack(TRANSFER, call("pay"), "Paid.<|eot_id|>")
+    billing = Agent(stack, name="billing", tools=[pay], tool_choice="required")
+    triage = Agent(stack, name="triage", handoffs=[handoff(billing)])
+    assert (await triage.run("Pay!", session="s1")).reason == "paused"
+    await triage.resume("s1", decisions={"2.0": Decision.run()})
+    assert [sampling.grammar is not None for sampling in engine_of(stack).samplings] == [False, True, False]
+
+
+async def test_agents_of_one_name_cannot_hand_over_to_each_other() -> None:
+    stack = scripted_stack()
+    with pytest.raises(ToolDefinitionError, match="same name"):
+        await Agent(stack, handoffs=[handoff(Agent(stack))]).run("Hi")
+
+
+def test_what_is_no_handoff_is_refused() -> None:
+    with pytest.raises(ToolDefinitionError, match=r"handoff\(agent\)"):
+        Agent(scripted_stack(), handoffs=[Agent(scripted_stack())])  # type: ignore[list-item]
 
 
 def test_a_function_without_a_name_is_refused() -> None:

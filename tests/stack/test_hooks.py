@@ -136,8 +136,8 @@ async def test_an_answer_that_is_not_accepted_is_not_shown_where_a_shield_withho
 
 
 async def test_each_step_is_sampled_as_the_terms_say() -> None:
-    def colder(step: int, sampling: Sampling) -> Sampling:
-        return replace(sampling, temperature=1.0 / step)
+    def colder(step: int, terms: Terms) -> Sampling:
+        return replace(terms.sampling, temperature=1.0 / step)
 
     stack = scripted_stack(DOUBLE, DONE)
     await run(stack, "Go", Terms(registry=TOOLS, constrain=colder))
