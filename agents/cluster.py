@@ -6,7 +6,6 @@ import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,7 +13,7 @@ from uuid import uuid4
 import anyio
 
 from arriero.agents.agent import Agent
-from arriero.agents.map import Inputs, Item, Mapped, settle
+from arriero.agents.map import Inputs, Item, Mapped, Work, settle
 from arriero.agents.map_progress import Progress
 from arriero.agents.output import Output
 from arriero.prompts.errors import ArrieroError
@@ -107,14 +106,13 @@ def map_on_ray(
     for what, number in (("workers", workers), ("concurrency", concurrency), ("attempts", attempts)):
         if number < 1:
             raise InvalidLimit(f"{what} is {number!r}: give a number above 0")
-    pool = _Pool(Crew(make_agent, open_stack, deps, patience), concurrency, attempts)
+    crew = Crew(make_agent, open_stack, deps, patience)
     return Mapped(
-        pool.run,
+        lambda: _Pool(crew, concurrency, attempts).open(workers, dict(options or {}), ready_within),
         inputs,
         concurrency=workers * concurrency,
-        name=name or uuid4().hex,
+        name=uuid4().hex if name is None else name,
         progress=progress,
-        within=partial(pool.open, workers, dict(options or {}), ready_within),
     )
 
 
@@ -127,8 +125,8 @@ class _Pool:
         self._ready: set[Any] = set()
 
     @asynccontextmanager
-    async def open(self, workers: int, options: dict[str, Any], ready_within: float) -> AsyncIterator[None]:
-        """Start the workers, and end them."""
+    async def open(self, workers: int, options: dict[str, Any], ready_within: float) -> AsyncIterator[Work[Any]]:
+        """Start the workers, and end them. The block is given what runs an item."""
         ray = _connected()
         self._free: asyncio.Queue[Any] = asyncio.Queue()
         self._lost: asyncio.Queue[Any] = asyncio.Queue()
@@ -147,11 +145,11 @@ class _Pool:
                         f"no worker was ready within {ready_within:g} s: see `ray status` for what the cluster has,"
                         f" and ask for less than {options or 'one CPU'}"
                     )
-                yield
+                yield self._run
         finally:
             await self._end(ray, crew)
 
-    async def run(self, item: Item[Any]) -> Item[Any]:
+    async def _run(self, item: Item[Any]) -> Item[Any]:
         """Run an item on any worker, and on another one when that dies."""
         from ray.exceptions import RayError, RayTaskError
 
@@ -165,6 +163,7 @@ class _Pool:
                 self._free.put_nowait(worker)
                 raise
             except RayError as error:
+                self._ready.discard(worker)
                 self._lost.put_nowait(worker)
                 lost = error
             else:

@@ -1,7 +1,6 @@
 """The same agent over many inputs, side by side."""
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Generator, Iterable, Sized
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
@@ -13,7 +12,7 @@ from uuid import uuid4
 
 import anyio
 
-from arriero.agents.map_progress import MapProgress, Progress, shown
+from arriero.agents.map_progress import Progress, Tally, shown
 from arriero.agents.output import Output
 from arriero.agents.turn import Turn
 from arriero.prompts.errors import ArrieroError, InvalidMessage
@@ -24,8 +23,6 @@ from arriero.tools.owned_task import started
 
 if TYPE_CHECKING:
     from arriero.agents.agent import Agent
-
-_log = logging.getLogger(__name__)
 
 Inputs = Iterable[str] | AsyncIterable[str]
 
@@ -89,12 +86,11 @@ class Mapped(Generic[Output]):
     """A map that runs when it is iterated, or awaited for the list of its items.
 
     Args:
-        work: Runs one item.
+        within: Opens what runs items, each time the map runs.
         inputs: The inputs. They are read as they are needed.
         concurrency: How many items run at once.
         name: Names the sessions of the items; None for sessions that are not found again.
         progress: Whether to show progress, or who hears of it.
-        within: Opens what the work needs, each time the map runs.
 
     Raises:
         InvalidLimit: The concurrency is not above 0.
@@ -103,21 +99,19 @@ class Mapped(Generic[Output]):
 
     def __init__(
         self,
-        work: Work[Output],
+        within: Callable[[], AbstractAsyncContextManager[Work[Output]]],
         inputs: Inputs,
         *,
         concurrency: int,
         name: str | None,
         progress: Progress,
-        within: Callable[[], AbstractAsyncContextManager[object]] = nullcontext,
     ) -> None:
         if isinstance(inputs, str):
             raise InvalidMessage(f"the inputs are one text of {len(inputs)} characters: give a list, [text]")
         if concurrency < 1:
             raise InvalidLimit(f"concurrency is {concurrency!r}: give a number above 0")
-        self._work, self._inputs, self._concurrency = work, inputs, concurrency
-        self._name, self._show, self._within = name, progress, within
-        self._progress = MapProgress(len(inputs) if isinstance(inputs, Sized) else None)
+        self._within, self._inputs, self._concurrency = within, inputs, concurrency
+        self._name, self._progress = name, progress
 
     def __aiter__(self) -> AsyncGenerator[Item[Output], None]:
         """Items in the order of the inputs, each as soon as it and those before it are over."""
@@ -134,8 +128,9 @@ class Mapped(Generic[Output]):
     async def _run(self) -> AsyncGenerator[Item[Output], None]:
         slots: asyncio.Queue[asyncio.Future[Item[Output]] | None] = asyncio.Queue()
         ahead = asyncio.Semaphore(_AHEAD * self._concurrency)
-        with shown(self._show, self._progress.total) as tell:
-            async with self._within(), started(self._feed(slots, ahead, tell)) as feeding:
+        total = len(self._inputs) if isinstance(self._inputs, Sized) else None
+        with shown(self._progress, total) as tally:
+            async with self._within() as work, started(self._feed(slots, ahead, work, tally)) as feeding:
                 while (slot := await slots.get()) is not None:
                     yield await slot
                     ahead.release()
@@ -145,16 +140,17 @@ class Mapped(Generic[Output]):
         self,
         slots: "asyncio.Queue[asyncio.Future[Item[Output]] | None]",
         ahead: asyncio.Semaphore,
-        tell: Callable[[MapProgress], object],
+        work: Work[Output],
+        tally: Tally,
     ) -> None:
         """Begin items, in order. What reading the inputs raises is raised when those that were begun are over."""
         running, failure = asyncio.Semaphore(self._concurrency), None
 
         async def one(item: Item[Output], slot: "asyncio.Future[Item[Output]]") -> None:
             try:
-                self._count(tell, running=1)
-                done = await self._settled(item)
-                self._count(tell, done=done)
+                tally.begun()
+                done = await _tried(work, item)
+                tally.over(failed=done.state == "failed", waiting=done.state == "waiting", known=done.known)
                 slot.set_result(done)
             finally:
                 running.release()
@@ -178,12 +174,6 @@ class Mapped(Generic[Output]):
         if failure is not None:
             raise failure
 
-    async def _settled(self, item: Item[Output]) -> Item[Output]:
-        try:
-            return await self._work(item)
-        except Exception as error:  # the boundary: an item that fails does not stop the others
-            return replace(item, error=error)
-
     async def _items(self) -> AsyncGenerator[Item[Output], None]:
         seen: Counter[bytes] = Counter()
         async with aclosing(_read(self._inputs)) as texts:
@@ -201,23 +191,12 @@ class Mapped(Generic[Output]):
         again = f".{seen[digest]}" if seen[digest] > 1 else ""
         return f"{self._name}/{digest.hex()}{again}"
 
-    def _count(
-        self, tell: Callable[[MapProgress], object], *, running: int = -1, done: Item[Output] | None = None
-    ) -> None:
-        now = replace(self._progress, running=self._progress.running + running)
-        if done is not None:
-            now = replace(
-                now,
-                done=now.done + 1,
-                failed=now.failed + (done.state == "failed"),
-                waiting=now.waiting + (done.state == "waiting"),
-                known=now.known + done.known,
-            )
-        self._progress = now
-        try:
-            tell(now)
-        except Exception:
-            _log.exception("the listener to the map's progress failed")
+
+async def _tried(work: Work[Output], item: Item[Output]) -> Item[Output]:
+    try:
+        return await work(item)
+    except Exception as error:  # the boundary: an item that fails does not stop the others
+        return replace(item, error=error)
 
 
 def map_inputs(
@@ -267,7 +246,7 @@ def map_inputs(
     async def work(item: Item[Output]) -> Item[Output]:
         return await settle(agent, stack, item, deps=deps, named=name is not None)
 
-    return Mapped(work, inputs, concurrency=concurrency, name=name, progress=progress)
+    return Mapped(lambda: nullcontext(work), inputs, concurrency=concurrency, name=name, progress=progress)
 
 
 async def settle(

@@ -1,10 +1,13 @@
 """How far a map is: for a person on stderr, or for a function."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any
+
+_log = logging.getLogger(__name__)
 
 _SECONDS_OF_A_LINE = 10.0
 
@@ -39,17 +42,60 @@ Progress = bool | Callable[[MapProgress], object]
 """Whether to show progress on stderr, or who hears of it."""
 
 
+class Tally:
+    """Counts the items of one run of a map, and tells of each change.
+
+    Args:
+        total: Number of inputs, where it is known.
+        tell: Hears of each change.
+    """
+
+    def __init__(self, total: int | None, tell: Callable[[MapProgress], object]) -> None:
+        self._now, self._tell = MapProgress(total), tell
+
+    def begun(self) -> None:
+        """Count an item that begins."""
+        self._change(replace(self._now, running=self._now.running + 1))
+
+    def over(self, *, failed: bool, waiting: bool, known: bool) -> None:
+        """Count an item that is over, and what came of it."""
+        now = self._now
+        self._change(
+            replace(
+                now,
+                done=now.done + 1,
+                running=now.running - 1,
+                failed=now.failed + failed,
+                waiting=now.waiting + waiting,
+                known=now.known + known,
+            )
+        )
+
+    def _change(self, now: MapProgress) -> None:
+        self._now = now
+        try:
+            self._tell(now)
+        except Exception:  # the boundary: a listener does no harm to the map
+            _log.exception("the listener to the map's progress failed")
+
+
 @contextmanager
-def shown(progress: Progress, total: int | None) -> Iterator[Callable[[MapProgress], object]]:
-    """Where progress is told while the block runs.
+def shown(progress: Progress, total: int | None) -> Iterator[Tally]:
+    """Progress is told while the block runs.
 
     Args:
         progress: Whether to show it, or who hears of it.
         total: Number of inputs, where it is known.
 
     Yields:
-        Takes each progress.
+        Counts items.
     """
+    with _told(progress, total) as tell:
+        yield Tally(total, tell)
+
+
+@contextmanager
+def _told(progress: Progress, total: int | None) -> Iterator[Callable[[MapProgress], object]]:
     if callable(progress):
         yield progress
     elif not progress:

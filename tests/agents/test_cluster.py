@@ -1,12 +1,15 @@
 """One agent over many inputs on a Ray cluster of two nodes, on this machine."""
 
 import os
+import re
 import secrets
 import signal
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import anyio
@@ -37,17 +40,20 @@ PATIENCE = 90.0
 
 
 @pytest.fixture(scope="module")
-def two_nodes() -> Iterator[None]:
-    """A cluster to which this program is connected."""
-    with pytest.MonkeyPatch.context() as patch:
+def two_nodes() -> Iterator[str]:
+    """Address of a cluster, to which this program is connected."""
+    with (
+        TemporaryDirectory(prefix="ray", dir="/tmp") as folder,  # paths of sockets have to be short
+        pytest.MonkeyPatch.context() as patch,
+    ):
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)  # where workers find `crew`
         patch.setattr("ray._private.ray_constants.ENABLE_RAY_CLUSTER", False)  # else it leaves the loopback interface
-        cluster = Cluster(initialize_head=True, head_node_args=NODE)
+        cluster = Cluster(initialize_head=True, head_node_args=NODE | {"temp_dir": folder})
         try:
             cluster.add_node(**NODE)
             ray.init(address=cluster.address, log_to_driver=False)
-            yield
+            yield cluster.address
         finally:
             ray.shutdown()
             cluster.shutdown()
@@ -125,22 +131,25 @@ async def check_log(address: str, sessions: list[str]) -> None:
 @pytest.mark.usefixtures("two_nodes")
 async def test_a_map_that_is_cancelled_ends_its_workers_and_goes_on_under_its_name(tmp_path: Path) -> None:
     log = str(tmp_path / "events.sqlite")
+    (tmp_path / "go 0").touch()
 
     async def run() -> None:
-        await mapped(log, tmp_path, QUESTIONS[:2])
+        async for _ in mapped(log, tmp_path, QUESTIONS[:2]):
+            first.set()
 
     with anyio.fail_after(PATIENCE):
+        first = anyio.Event()
         async with anyio.create_task_group() as group:
             group.start_soon(run)
+            await first.wait()
             begun = await lines_of(tmp_path / "begun", 2)
             group.cancel_scope.cancel()
         for pid, *_ in begun:
             while await anyio.Path(f"/proc/{pid}").exists():  # noqa: ASYNC110  it is Ray that ends it
                 await anyio.sleep(0.05)
         (tmp_path / "go").touch()
-        items = await mapped(log, tmp_path, QUESTIONS[:2])
-        again = await mapped(log, tmp_path, QUESTIONS[1:3])
-    assert [item.known for item in items + again] == [False, False, True, False]
+        items = await mapped(log, tmp_path, QUESTIONS[1:3] + QUESTIONS[:1])
+    assert [(item.state, item.known) for item in items] == [("finished", number == 2) for number in range(3)]
     assert len(await lines_of(tmp_path / "ended", 3)) == 3
 
 
@@ -188,3 +197,13 @@ async def test_a_cluster_without_room_is_a_typed_error() -> None:
 async def test_a_number_of_nothing_is_refused(what: str) -> None:
     with pytest.raises(InvalidLimit, match=what):
         map_on_ray(crew.make_agent, QUESTIONS, open_stack=crew.in_memory, **{what: 0})
+
+
+async def test_the_program_of_the_docs_runs(two_nodes: str, tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "scale.md").read_text("utf-8")
+    (program,) = re.findall(r"^```python cluster\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    with anyio.fail_after(PATIENCE):
+        done = await anyio.run_process(
+            [sys.executable, "-c", program], cwd=tmp_path, env=os.environ | {"RAY_ADDRESS": two_nodes}, check=False
+        )
+    assert done.returncode == 0, done.stderr.decode()

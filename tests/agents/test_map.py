@@ -297,6 +297,20 @@ async def test_progress_is_told_to_a_function() -> None:
     assert str(told[-1]) == "2 of 2 done, 1 failed"
 
 
+async def test_a_map_may_be_run_again_and_counts_anew() -> None:
+    told: list[MapProgress] = []
+    stack = scripted_stack(*answers(0))
+    mapped = map_inputs(Agent(stack), stack, asking(0), name="loads", progress=told.append)
+    first, again = await mapped, await mapped
+    assert [item.known for item in first + again] == [False, True]
+    assert told == [
+        MapProgress(1, running=1),
+        MapProgress(1, done=1),
+        MapProgress(1, running=1),
+        MapProgress(1, done=1, known=1),
+    ]
+
+
 async def test_a_listener_that_fails_does_not_harm_the_map() -> None:
     def listen(now: MapProgress) -> None:
         raise ZeroDivisionError
