@@ -1,6 +1,6 @@
 """Turns of agents in a workflow's steps have sessions of their own, and go on with the run."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
 from failing_log import FailingLog
@@ -52,13 +52,6 @@ def flow(*, idempotent: bool = True) -> Workflow[str, str]:
 
     made.returns(judged)
     return made
-
-
-@pytest.fixture
-async def log() -> Any:
-    log = SQLiteLog(":memory:")
-    yield log
-    await log.aclose()
 
 
 async def test_each_turn_has_a_session_named_after_its_run_and_step(log: DatabaseLog, loads: list[str]) -> None:

@@ -1,11 +1,9 @@
 """A run goes on where its process ended: what has finished is not run again, and what is unsure waits."""
 
-import secrets
 import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -26,28 +24,13 @@ from arriero.agents.workflow import (
 )
 from arriero.stack.decisions import Decision, InvalidDecision
 from arriero.stack.events import NodeFinished, NodeStarted, WorkflowFinished, WorkflowPaused, WorkflowStarted
-from arriero.stack.log import DatabaseLog, EventLog, LogError, SessionBusy, SQLiteLog, UnknownSession, open_log
+from arriero.stack.log import DatabaseLog, EventLog, LogError, SessionBusy, UnknownSession, open_log
 from arriero.stack.sessions import NothingToResume
 
 pytestmark = pytest.mark.anyio
 
 NODES = ("size", "items", "each[1]", "each[2]", "each[3]", "count[1]", "enough[1]", "count[2]", "enough[2]", "together")
 COMMITS = 2 + 2 * len(NODES)
-
-
-@pytest.fixture
-async def log() -> AsyncIterator[DatabaseLog]:
-    log = SQLiteLog(":memory:")
-    yield log
-    await log.aclose()
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where an empty log may be opened, on each store."""
-    if request.param == "sqlite":
-        return str(tmp_path / "shared.sqlite")
-    return f"{request.getfixturevalue('postgres_dsn')}?schema=test_{secrets.token_hex(6)}"
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Graphs of steps run in the order of what they take, and give what they say."""
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,8 +16,8 @@ from arriero.agents.workflow import (
     either,
     read_run,
 )
-from arriero.stack.events import Event, NodeFailed, NodeFinished, NodeStarted
-from arriero.stack.log import EventLog, SQLiteLog
+from arriero.stack.events import Event, NodeFailed, NodeStarted
+from arriero.stack.log import EventLog
 
 pytestmark = pytest.mark.anyio
 
@@ -27,13 +26,6 @@ pytestmark = pytest.mark.anyio
 class Draft:
     text: str
     good: bool = False
-
-
-@pytest.fixture
-async def log() -> AsyncIterator[EventLog]:
-    log = SQLiteLog(":memory:")
-    yield log
-    await log.aclose()
 
 
 async def events_of(log: EventLog, run: str) -> list[Event]:

@@ -1,6 +1,5 @@
 """What steps give each other is what is on disk: nothing else reaches the next one, and nothing changes it."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -27,7 +26,7 @@ async def test_what_the_next_step_reads_is_what_is_on_disk(log: EventLog) -> Non
 
     flow.returns(read)
     assert (await flow.run([1, 2], log=log, run="r")).output is True
-    stored = [event.output for event in await events_of(log, "r") if isinstance(event, NodeFinished)]
+    stored = [record.event.output for record in await log.read("r") if isinstance(record.event, NodeFinished)]
     assert stored == [[1, 2], True]
 
 
