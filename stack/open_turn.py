@@ -65,10 +65,13 @@ class OpenTurn:
         calls: Tool calls so far.
         calls_of: Tool calls by the tool's name.
         states: The calls of the last step, until the model has read their results.
-        unjudged: Whether the user said something that no shield has judged.
+        unheard: Whether the user said something that is in no prompt yet.
+        unjudged: Whether the user said something, in the last prompt, that no shield has judged.
         answer: The last step's message, if it is an answer that has not become the turn's end yet.
+        cleared: Whether a shield has let that answer pass.
         repeats: How often in a row the last calls gave the same results.
         waiting: What it waits for, while it is paused.
+        taker: Name of the agent that is about to take over.
         handed_over: The step after which the agent that has the turn took over; 0 for the one that began it.
         too_long: Whether the results of its last step do not fit the model's context.
         ran: Seconds that it ran, in the processes that ended or paused it.
@@ -82,10 +85,13 @@ class OpenTurn:
     calls: int = 0
     calls_of: dict[str, int] = field(default_factory=dict)
     states: list[CallState] = field(default_factory=list)
-    unjudged: bool = True
+    unheard: bool = True
+    unjudged: bool = False
     answer: StepFinished | None = None
+    cleared: bool = False
     repeats: int = 0
     waiting: tuple[str, ...] = ()
+    taker: str = ""
     handed_over: int = 0
     too_long: bool = False
     ran: float = 0.0
@@ -105,6 +111,7 @@ class OpenTurn:
     def say(self, said: StepFinished) -> None:
         """The model finished a message."""
         self.step, self.answer = said.step, None if said.tool_calls else said
+        self.cleared = False
         self.usage = total(self.usage, said.usage)
         self.states = [CallState(call) for call in said.tool_calls]
         for call in said.tool_calls:

@@ -69,7 +69,9 @@ def prefix_violations(records: Iterable[Record], requests: Sequence[Sequence[int
                     )
                 answered = (len(transcript), not tool_calls)
                 transcript, steps = [*transcript, *token_ids], step
-            case VerdictGiven("output") | MessageAdded(_, _, "output"):
+            case VerdictGiven("output", verdict):
+                answered = (answered[0], answered[1] and not verdict.allowed)
+            case MessageAdded(_, _, "output"):
                 answered = (answered[0], False)
             case TurnFinished(_, reason):
                 unjudged = reason in _LOST and steps == prompted and answered[1]

@@ -32,6 +32,9 @@ from arriero.tools.calling import PausedResult
 _ROOM = 2**31
 """The context of a model that never was too short: where one was, the log says so."""
 
+_CARRIED = TranscriptRewritten("handoff", "", (Message("user", "?"),), ())
+"""Stands for what was carried over, where the log ends before it tells: a branch of another session."""
+
 _PACE = 0.01
 _DATE = re.compile(r"Today Date: (.+)")
 
@@ -156,8 +159,8 @@ class Handoffs(Mapping[str, Handoff]):
         for event in self._session.ahead():
             if isinstance(event, HandedOff):
                 rewritten = self._session.prompt_ahead()
-                if isinstance(rewritten, TranscriptRewritten):
-                    return self._handoff(event, rewritten)
+                known = isinstance(rewritten, TranscriptRewritten)
+                return self._handoff(event, rewritten if known else _CARRIED)
             if not isinstance(event, CallFinished | MessageAdded):
                 break
         raise KeyError(name)

@@ -89,6 +89,7 @@ class RecordedSession:
         """The agent that has the conversation."""
         self.offered: TurnStarted | TranscriptRewritten | None = None
         """What offered the tools that the transcript's prompt has now."""
+        self._taker = ""
         self._news = anyio.Event()
 
     @property
@@ -192,10 +193,14 @@ class RecordedSession:
             case TurnStarted(messages, agent=agent) as event:
                 self.agent, self.offered = agent or self.agent, event
                 self.system = system_of(messages) or self.system
-            case TranscriptRewritten(messages=messages) as event:
+            case TranscriptRewritten(reason, messages=messages) as event:
                 self.offered, self.system = event, system_of(messages)
+                if reason == "handoff":
+                    self.agent, self._taker = self._taker or self.agent, ""
+            case TurnResumed():
+                self._taker = ""
             case HandedOff(_, agent):
-                self.agent = agent
+                self._taker = agent
         self._news.set()
         self._news = anyio.Event()
         return record

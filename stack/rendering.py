@@ -91,6 +91,20 @@ class Rendering:
             raise ContextTooLong(length, most)
         return PromptAppended(step, tuple(ids))
 
+    def check(self, message: Message) -> None:
+        """Make sure that a message can come into a prompt, before it is logged.
+
+        Args:
+            message: The message.
+
+        Raises:
+            InvalidMessage: It cannot be rendered.
+            ContextTooLong: It alone fills the model's context.
+        """
+        length = len(self.dialect.render_delta([message], self.options).encode(self.engine.tokenizer))
+        if length >= self.engine.context_length:
+            raise ContextTooLong(length, self.engine.context_length)
+
     async def rewritten(
         self, reason: Literal["tools", "handoff"], policy: str, messages: Sequence[Message]
     ) -> TranscriptRewritten:
@@ -108,16 +122,15 @@ class Rendering:
             ContextTooLong: It does not fit the model's context.
         """
         ids = self._whole(messages)
+        kept = tuple(messages)
         if self.terms.compaction is not None and len(ids) > self.engine.context_length - self._reserve():
             shorter = await self._shortened(messages, len(ids))
             if shorter is not None:
-                return replace(shorter, reason=reason)
+                policy, kept, ids = shorter.policy, shorter.messages, [*shorter.token_ids]
         if len(ids) >= self.engine.context_length:
             raise ContextTooLong(len(ids), self.engine.context_length)
         dropped = max(0, len(self.tape.ids) - len(ids))
-        return TranscriptRewritten(
-            reason, policy, tuple(messages), tuple(ids), self.declarations, self.builtins, dropped
-        )
+        return TranscriptRewritten(reason, policy, kept, tuple(ids), self.declarations, self.builtins, dropped)
 
     async def _shortened(self, messages: Sequence[Message], length: int) -> TranscriptRewritten | None:
         policy = self.terms.compaction

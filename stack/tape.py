@@ -126,12 +126,12 @@ class Tape:
             return
         match event:
             case MessageAdded(_, _, source):
-                turn.unjudged = turn.unjudged or source == "user"
+                turn.unheard = turn.unheard or source == "user"
                 turn.answer = None if source == "output" else turn.answer
             case VerdictGiven("input"):
                 turn.unjudged = False
-            case VerdictGiven("output"):
-                turn.answer = None
+            case VerdictGiven("output", verdict):
+                turn.cleared = verdict.allowed
             case DecisionAsked():
                 turn.ask(event)
             case DecisionGiven(_, position, decision):
@@ -139,9 +139,9 @@ class Tape:
             case TurnPaused(waiting, _, duration):
                 turn.waiting, turn.ran = waiting, duration
             case TurnResumed():
-                turn.waiting = ()
-            case HandedOff(step, agent):
-                self.agent, turn.handed_over = agent, step
+                turn.waiting, turn.taker = (), ""
+            case HandedOff(_, agent):
+                turn.taker = agent  # it has the conversation when this is rewritten for it
             case LimitReached("context"):
                 turn.too_long = True
             case _:
@@ -149,7 +149,10 @@ class Tape:
 
     def _read(self) -> list[Message]:
         """The pending messages, which are in the transcript from here on."""
-        results = self.turn.read() if self.turn and self.turn.states else ()
+        turn = self.turn
+        if turn is not None and turn.unheard:
+            turn.unheard, turn.unjudged = False, True
+        results = turn.read() if turn is not None and turn.states else ()
         messages = [*results, *self.unread]
         self.unread = []
         return messages
@@ -172,6 +175,9 @@ class Tape:
                 turn.mark.before = (self.ids[: turn.mark.ids], self.messages[: turn.mark.messages])
             self._read()
             turn.prompted, turn.answer = turn.step + 1, None
+            if event.reason == "handoff":
+                self.agent, turn.taker = turn.taker or self.agent, ""
+                turn.handed_over = turn.step
         self.ids, self.messages = TokenIds(event.token_ids), list(event.messages)
         self.tools, self.builtins = event.tools, event.builtins
 
@@ -189,7 +195,7 @@ class Tape:
             del self.messages[mark.messages :]
             self.unread, self.agent, self.tools, self.builtins = [*mark.unread], mark.agent, mark.tools, mark.builtins
             return
-        if turn.answer is not None and reason in ("failed", "cancelled"):
+        if turn.answer is not None and not turn.cleared and reason in ("failed", "cancelled"):
             self.ids.truncate(len(self.ids) - len(turn.answer.token_ids))
             del self.messages[-1:]
         results = () if turn.too_long else turn.read()

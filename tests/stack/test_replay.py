@@ -318,6 +318,30 @@ async def test_other_tools_and_a_handoff(event_log: EventLog) -> None:
         assert (await exact(event_log, session)).given == 0
 
 
+async def test_a_conversation_that_was_shortened_for_the_agent_that_took_it_over(event_log: EventLog) -> None:
+    async def billing() -> Terms:
+        policy = DropOldestResults(keep_turns=0)
+        return Terms(registry=Registry([double]), instructions="B" * 1_500, agent="billing", compaction=policy)
+
+    @tool
+    def read(page: int) -> str:
+        """Read."""
+        return f"page {page} " * 150
+
+    @tool
+    def transfer() -> str:
+        """Hand over."""
+        return "billing takes over"
+
+    handoffs = {"transfer": Handoff("billing", billing)}
+    terms = Terms(registry=Registry([read, transfer]), instructions="A", agent="triage", handoffs=handoffs)
+    script = [call("read", page=1), call("transfer"), "Two.<|eot_id|>"]
+    await run(scripted_stack(*script, log=event_log, context_length=3_600), "My bill!", terms, "s1")
+    rewritten = [event for event in await events_of(event_log) if isinstance(event, TranscriptRewritten)]
+    assert [(event.reason, event.policy) for event in rewritten] == [("handoff", "drop-oldest-results")]
+    assert (await exact(event_log)).given == 0
+
+
 async def test_what_hooks_did(event_log: EventLog) -> None:
     checked: list[str] = []
 

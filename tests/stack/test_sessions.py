@@ -9,12 +9,21 @@ from arriero.prompts.messages import Message
 from arriero.stack.compaction import DropOldestResults, InvalidCompaction, NotCompacted, compact_with
 from arriero.stack.decisions import Decision
 from arriero.stack.engine import Usage
-from arriero.stack.events import CallFinished, SessionForked, StepFinished, TranscriptRewritten, TurnFinished
+from arriero.stack.events import (
+    CallFinished,
+    HandedOff,
+    SessionForked,
+    StepFinished,
+    TranscriptRewritten,
+    TurnFinished,
+    VerdictGiven,
+)
 from arriero.stack.log import EventLog, LogConflict, UnknownSession
 from arriero.stack.replay import replay
 from arriero.stack.sessions import TurnWaiting
+from arriero.stack.shields import Place, Verdict
 from arriero.stack.tape import fold
-from arriero.stack.terms import Terms
+from arriero.stack.terms import Handoff, Terms
 from arriero.tools import Registry, tool
 
 pytestmark = pytest.mark.anyio
@@ -107,6 +116,55 @@ async def test_a_branch_that_is_not_wanted_further_can_be_cancelled_and_continue
     assert isinstance(events[-1], TurnFinished)
     assert events[-1].text == "Kept."
     assert (await event_log.turns("s1"))[0].state == "waiting"
+
+
+async def test_a_branch_where_another_agent_was_about_to_take_over_hands_over_itself(event_log: EventLog) -> None:
+    @tool
+    def transfer() -> str:
+        """Hand over."""
+        return "billing takes over"
+
+    async def billing() -> Terms:
+        return Terms(registry=Registry([read]), instructions="You know bills.", agent="billing")
+
+    handoffs = {"transfer": Handoff("billing", billing)}
+    terms = Terms(registry=Registry([transfer]), instructions="A", agent="triage", handoffs=handoffs)
+    await run(scripted_stack(call("transfer"), "Paid.<|eot_id|>", log=event_log), "My bill!", terms, "s1")
+    at = next(record.seq for record in await event_log.read("s1") if isinstance(record.event, HandedOff))
+    stack = scripted_stack("Paid.<|eot_id|>", log=event_log)
+    name = await stack.fork("s1", at=at)
+    assert (await replay(event_log, name, stack.engine.tokenizer)).differences == ()
+    assert fold(name, await event_log.read(name)).agent == "triage"
+    assert [event async for event in stack.resume(name, terms)]
+    tape = fold(name, await event_log.read(name))
+    assert (tape.agent, tape.messages[0].content) == ("billing", "You know bills.")
+    assert [*tape.ids] == [*fold("s1", await event_log.read("s1")).ids]
+    assert (await replay(event_log, name, stack.engine.tokenizer)).differences == ()
+
+
+class Guard:
+    """Forbids what is bad."""
+
+    name = "guard"
+
+    async def check(self, messages: Sequence[Message], where: Place) -> Verdict:
+        return Verdict("bad" not in str(messages[-1].content))
+
+
+@pytest.mark.parametrize("answer", ["Good.", "A bad one."])
+async def test_a_branch_after_the_verdict_about_an_answer_judges_it_anew(event_log: EventLog, answer: str) -> None:
+    terms = Terms(output_shields=(Guard(),))
+    whole = await run(scripted_stack(answer + "<|eot_id|>", log=event_log), "Hello", terms, "s1")
+    at = next(record.seq for record in await event_log.read("s1") if isinstance(record.event, VerdictGiven))
+    stack = scripted_stack("Good day.<|eot_id|>", log=event_log)
+    resumed, other = await stack.fork("s1", at=at), await stack.fork("s1", at=at)
+    events = [event async for event in stack.resume(resumed, terms)]
+    assert [(one.text, one.reason) for one in (events[-1], whole[-1])] == [(whole[-1].text, whole[-1].reason)] * 2
+    await run(stack, "And now?", terms, other)
+    said = [message.content for message in fold(other, await event_log.read(other)).messages]
+    assert ("A bad one." in said, "Good." in said) == (False, answer == "Good.")
+    for name in (resumed, other):
+        assert (await replay(event_log, name, stack.engine.tokenizer)).differences == ()
 
 
 async def test_the_original_does_not_change_and_the_branch_says_where_it_is_from(event_log: EventLog) -> None:
