@@ -1,5 +1,6 @@
 """What people, or a policy, decide about calls that wait."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
@@ -28,7 +29,7 @@ class Decision:
         by: Who decided.
 
     Raises:
-        InvalidDecision: `edit` without arguments, or arguments without `edit`.
+        InvalidDecision: `edit` without arguments, or arguments without `edit`; or JSON cannot carry it.
 
     Example:
         >>> Decision.deny("too expensive", by="ana").choice
@@ -45,6 +46,11 @@ class Decision:
             raise InvalidDecision(
                 f"decision {self.choice!r} with arguments {self.arguments!r}: only edit has arguments"
             )
+        try:
+            arguments = None if self.arguments is None else dict(self.arguments)
+            json.dumps([self.text, arguments, self.by], ensure_ascii=False).encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidDecision(f"decision {self.choice!r} cannot be written as JSON: {error}") from error
 
     @classmethod
     def run(cls, *, by: str = "") -> Self:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import pydantic_core
 
@@ -24,8 +24,16 @@ class UnreadableEvent(ArrieroError):
     """Stored JSON is not an event of a version that this release reads."""
 
 
-_PARTS = {frozenset(part.__slots__): part for part in (TextPart, ImagePart)}
-_KINDS: Mapping[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}
+class NewerEvent(UnreadableEvent):
+    """A later release stored the event."""
+
+
+class UnstorableEvent(ArrieroError, ValueError):
+    """An event holds what JSON or UTF-8 cannot carry."""
+
+
+_PARTS: Mapping[frozenset[str], type] = {frozenset(part.__slots__): part for part in (TextPart, ImagePart)}
+_KINDS: Mapping[str, type] = {kind.__name__: kind for kind in get_args(Event)}
 
 
 def kind_of(event: Event) -> str:
@@ -42,13 +50,19 @@ def to_json(event: Event) -> str:
     Returns:
         One line of JSON with `v`, `kind` and the event's fields.
 
+    Raises:
+        UnstorableEvent: JSON or UTF-8 cannot carry what it holds.
+
     Example:
         >>> from arriero.stack.events import LimitReached
         >>> to_json(LimitReached("steps", "2 of 2"))
         '{"v":2,"kind":"LimitReached","limit":"steps","detail":"2 of 2"}'
     """
     body = {"v": SCHEMA_VERSION, "kind": kind_of(event)} | {name: getattr(event, name) for name in event.__slots__}
-    return pydantic_core.to_json(body, inf_nan_mode="constants").decode()
+    try:
+        return pydantic_core.to_json(body, inf_nan_mode="constants").decode()
+    except ValueError as error:
+        raise UnstorableEvent(f"a {kind_of(event)} that no JSON can carry: {error}") from error
 
 
 def from_json(line: str) -> Event:
@@ -61,7 +75,8 @@ def from_json(line: str) -> Event:
         An event equal to the one written.
 
     Raises:
-        UnreadableEvent: The JSON is damaged, or of a newer version or unknown kind.
+        NewerEvent: A later release stored it.
+        UnreadableEvent: The JSON is damaged, or of an unknown kind.
 
     Example:
         >>> from arriero.stack.events import TextDelta
@@ -71,17 +86,19 @@ def from_json(line: str) -> Event:
     try:
         raw: dict[str, JSON] = json.loads(line)
         version, kind = raw.pop("v"), raw.pop("kind")
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise UnreadableEvent(f"not a stored event: {line[:80]!r}; the log is damaged there") from error
     if version not in _READ or str(kind) not in _KINDS:
-        raise UnreadableEvent(
+        unreadable = NewerEvent if isinstance(version, int) and version > SCHEMA_VERSION else UnreadableEvent
+        raise unreadable(
             f"event of kind {kind!r}, version {version!r}: this release reads up to {SCHEMA_VERSION}; use a newer one"
         )
     try:
-        messages = raw.get("messages")
-        if isinstance(messages, list):
+        if isinstance(messages := raw.get("messages"), list):
             raw["messages"] = [_with_parts(message) for message in messages]
-        return _adapter(str(kind)).validate_python(raw)
+        if "message" in raw:
+            raw["message"] = _with_parts(raw["message"])
+        return cast("Event", _adapter(_KINDS[str(kind)]).validate_python(raw))
     except ValueError as error:
         raise UnreadableEvent(f"a stored {kind} does not have the fields of one: {error}") from error
 
@@ -91,12 +108,15 @@ def _with_parts(message: JSON) -> Any:
     content = message.get("content") if isinstance(message, dict) else None
     if not isinstance(message, dict) or message.get("role") == "tool" or not isinstance(content, list):
         return message
-    parts = [_PARTS[keys](**part) for part in content if isinstance(part, dict) and (keys := frozenset(part)) in _PARTS]
-    return message | {"content": tuple(parts)} if len(parts) == len(content) else message
+    kinds = [_PARTS.get(frozenset(part)) if isinstance(part, dict) else None for part in content]
+    if None in kinds:
+        return message
+    parts = (_adapter(kind).validate_python(part) for kind, part in zip(kinds, content, strict=True))
+    return message | {"content": tuple(parts)}
 
 
 @cache
-def _adapter(kind: str) -> "TypeAdapter[Event]":
+def _adapter(kind: Any) -> "TypeAdapter[Any]":
     from pydantic import TypeAdapter
 
-    return TypeAdapter(_KINDS[kind])
+    return TypeAdapter(kind)

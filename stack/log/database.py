@@ -1,6 +1,7 @@
 """What logs in databases share: the statements, the leases. How a statement is run is each one's own."""
 
 import logging
+import os
 import secrets
 import threading
 import time
@@ -11,12 +12,13 @@ from typing import Any
 
 import anyio
 
-from arriero.stack.event_json import UnreadableEvent, from_json
+from arriero.stack.event_json import NewerEvent, UnreadableEvent, UnstorableEvent, from_json
 from arriero.stack.events import Event, SessionForked
 from arriero.stack.log.owner import lives, this_process
 from arriero.stack.log.record import (
     LogConflict,
     LogError,
+    NewerLog,
     Record,
     SessionBusy,
     SessionRedacted,
@@ -38,14 +40,14 @@ REDACTED = "redacted"
 
 _TRIES = 3
 
-_COPY = (
-    "INSERT INTO events (session, turn, seq, time, kind, note, prompt, completion, cached, json)"
-    " SELECT ?, turn, seq, time, kind, note, prompt, completion, cached, json"
-    " FROM events WHERE session = ? AND seq <= ?"
-)
-_MARK = (
-    "INSERT INTO leases (session, owner, renewed) SELECT ?, owner, renewed FROM leases WHERE session = ? AND owner = ?"
-)
+_FORK = """INSERT INTO events (session, turn, seq, time, kind, note, prompt, completion, cached, json)
+WITH source AS (
+    SELECT session, turn, seq FROM events
+    WHERE session = ? AND seq = ? AND NOT EXISTS (SELECT 1 FROM leases WHERE session = ? AND owner = ?)
+) SELECT ?, events.turn, events.seq, time, kind, note, prompt, completion, cached, json
+FROM events JOIN source ON events.session = source.session AND events.seq <= source.seq
+UNION ALL SELECT ?, turn, seq + 1, ?, ?, NULL, NULL, NULL, NULL, ? FROM source"""
+"""One statement sees one state of the session, whoever prunes it meanwhile."""
 _LEASE = "INSERT INTO leases (session, owner, renewed) VALUES (?, ?, {now})"
 _TAKE = _LEASE + " ON CONFLICT DO NOTHING"
 _SEIZE = "UPDATE leases SET owner = ?, renewed = {now} WHERE session = ? AND owner = ? AND renewed <= ?"
@@ -77,6 +79,8 @@ class DatabaseLog(ABC):
     def __init__(self, name: str, lapse: float) -> None:
         self.name = name
         self.owner = f"{this_process()}:{secrets.token_hex(4)}"  # two logs of one process are two owners
+        self._process = os.getpid()
+        self._closed = False
         self._lapse = lapse
         self._held: dict[str, float] = {}  # until when nobody else can think that the owner is dead
         self._owed: set[str] = set()  # given back, but the database was not told
@@ -86,10 +90,12 @@ class DatabaseLog(ABC):
 
     async def append(self, session: str, turn: str, seq: int, events: Sequence[Event]) -> None:
         """Write events, all or none; see `EventLog.append`."""
+        if not events:
+            return
         now = time.time()
         if now > self._held.get(session, now):
             await self._reassure(session)
-        await self._insert([row_of(session, turn, seq + offset, now, event) for offset, event in enumerate(events)])
+        await self._insert([self._row(session, turn, seq + at, now, event) for at, event in enumerate(events)])
 
     async def read(self, session: str, turn: str | None = None) -> list[Record]:
         """Events of a session or turn; see `EventLog.read`."""
@@ -100,7 +106,8 @@ class DatabaseLog(ABC):
         try:
             return [Record(row[0], row[1], row[2], row[3], from_json(row[4])) for row in rows]
         except UnreadableEvent as error:
-            raise LogError(f"{self.name} cannot be read: {error}") from error
+            kind = NewerLog if isinstance(error, NewerEvent) else LogError
+            raise kind(f"{self.name} cannot be read: {error}") from error
 
     async def length(self, session: str) -> int:
         """Number of events of a session."""
@@ -125,14 +132,12 @@ class DatabaseLog(ABC):
 
     async def fork(self, session: str, seq: int, into: str) -> None:
         """Begin a session as a copy of another one up to an event; see `EventLog.fork`."""
-        found = await self._select("SELECT turn FROM events WHERE session = ? AND seq = ?", [session, seq])
-        if not found:
-            raise UnknownSession(f"session {session!r} has no event {seq}: `turns` tells what there is")
-        if await self._select("SELECT 1 FROM leases WHERE session = ? AND owner = ?", [session, REDACTED]):
+        _, _, _, now, kind, *_, text = self._row(into, "", seq + 1, time.time(), SessionForked(session, seq))
+        if (await self._change([(_FORK, [session, seq, session, REDACTED, into, into, now, kind, text])]))[0]:
+            return
+        if await self._select("SELECT 1 FROM events WHERE session = ? AND seq = ?", [session, seq]):
             raise _redacted(session)
-        forked = row_of(into, found[0][0], seq + 1, time.time(), SessionForked(session, seq))
-        copied, marked = (_COPY, [into, session, seq]), (_MARK, [into, session, REDACTED])
-        await self._change([copied, inserting([forked]), marked])
+        raise UnknownSession(f"session {session!r} has no event {seq}: `turns` tells what there is")
 
     async def take(self, session: str) -> None:
         """Lease a session to this process; see `EventLog.take`."""
@@ -176,7 +181,7 @@ class DatabaseLog(ABC):
             LogConflict: The log has a session of that name, or somebody leases it for one.
             LogError: The log could not be written.
         """
-        rows = [row_of(record.session, record.turn, record.seq, record.time, record.event) for record in records]
+        rows = [self._row(record.session, record.turn, record.seq, record.time, record.event) for record in records]
         parts = [rows[first : first + _PART] for first in range(0, len(rows), _PART)]
         statements: list[Statement] = [inserting(part) for part in parts]
         if redacted:
@@ -254,6 +259,23 @@ class DatabaseLog(ABC):
     @abstractmethod
     def _change_here(self, statements: Sequence[Statement]) -> list[int]:
         """As `_change` without durability, on the thread that calls, which may wait."""
+
+    def _check(self) -> None:
+        """Make sure that the log can be used."""
+        if self._closed:
+            raise LogError(f"{self.name} is closed: open it again")
+        if self._is_forked():
+            raise LogError(f"{self.name} was opened by the process that this one is a fork of: open it here")
+
+    def _is_forked(self) -> bool:
+        """Whether another process opened the log. Its connections and leases are still that one's."""
+        return self._process != os.getpid()
+
+    def _row(self, session: str, turn: str, seq: int, when: float, event: Event) -> Row:
+        try:
+            return row_of(session, turn, seq, when, event)
+        except UnstorableEvent as error:
+            raise LogError(f"{self.name} cannot hold {error}") from error
 
     async def _size(self, session: str) -> int:
         rows = await self._select(f"SELECT coalesce(sum({self._bytes}), 0) FROM events WHERE session = ?", [session])  # noqa: S608

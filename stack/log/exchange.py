@@ -1,11 +1,10 @@
 """Sessions as JSON lines, to carry them from one log to another."""
 
 import json
-import math
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from typing import Any
 
-from arriero.stack.event_json import SCHEMA_VERSION, UnreadableEvent, from_json, to_json
+from arriero.stack.event_json import SCHEMA_VERSION, UnreadableEvent, UnstorableEvent, from_json, to_json
 from arriero.stack.log.database import DatabaseLog
 from arriero.stack.log.record import EventLog, InvalidExport, LogConflict, NewerLog, Record, UnknownSession
 
@@ -13,6 +12,8 @@ VERSION = 1
 """Version of the export's form. The events have a version of their own."""
 
 _FORMAT = "arriero session"
+_NEVER = 1e12
+"""Seconds since the epoch, beyond any year that dates are written for."""
 
 
 async def export_session(log: EventLog, session: str) -> AsyncIterator[str]:
@@ -144,14 +145,16 @@ class _Reading:
         seq, time = _field(raw, "seq", int), _field(raw, "time", (int, float))
         if seq != len(self.records):
             raise InvalidExport(f"event {seq} where event {len(self.records)} should be")
-        if not math.isfinite(time):
+        if not abs(time) < _NEVER:
             raise InvalidExport(f"{time!r} is no time")
         event = _field(raw, "event", dict)
         _known(event.get("v"), SCHEMA_VERSION)
         try:
-            return Record(self.session, _field(raw, "turn", str), seq, float(time), from_json(json.dumps(event)))
-        except UnreadableEvent as error:
+            record = Record(self.session, _field(raw, "turn", str), seq, float(time), from_json(json.dumps(event)))
+            to_json(record.event)  # a log that cannot hold it would not say in which line it is
+        except (UnreadableEvent, UnstorableEvent, RecursionError) as error:
             raise InvalidExport(str(error)) from error
+        return record
 
 
 def _object(line: str) -> dict[str, Any]:
@@ -168,6 +171,8 @@ def _field(raw: Mapping[str, Any], name: str, kind: type[Any] | tuple[type[Any],
     value = raw.get(name)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise InvalidExport(f"its {name!r} is {type(value).__name__}" if name in raw else f"it has no {name!r}")
+    if isinstance(value, str) and not value.isascii() and value != value.encode(errors="replace").decode():
+        raise InvalidExport(f"its {name!r} has a lone surrogate, which is no Unicode text")
     return value
 
 

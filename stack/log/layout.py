@@ -50,22 +50,16 @@ def prepare(connection: sqlite3.Connection, name: str) -> None:
         sqlite3.Error: It could not be read or written.
     """
     run = connection.execute
-    if _layout(connection) == LAYOUT:
+    if _layout(connection, name) == LAYOUT:
         return
     run("PRAGMA journal_mode = WAL")
     run("BEGIN IMMEDIATE")  # two processes may open a file at once: one of them makes the tables
     try:
-        layout = _layout(connection)
-        if layout == 0 and not run("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        layout = _layout(connection, name)
+        if layout == 0:
             _make(connection)
         elif layout == 1:
             _from_first(connection)
-        elif layout > LAYOUT:
-            raise NewerLog(
-                f"{name} has layout {layout}, and this release knows up to {LAYOUT}: use the release that wrote it"
-            )
-        elif layout != LAYOUT:
-            raise LogError(f"{name} is not an event log: give another file")
         run(f"PRAGMA user_version = {LAYOUT}")
         run("COMMIT")
     except BaseException:
@@ -74,8 +68,20 @@ def prepare(connection: sqlite3.Connection, name: str) -> None:
         raise
 
 
-def _layout(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+def _layout(connection: sqlite3.Connection, name: str) -> int:
+    """Layout of a log; 0 for an empty file."""
+    # One statement, or another process may make the tables in between.
+    tables, logs, layout = connection.execute(
+        "SELECT (SELECT count(*) FROM sqlite_master), (SELECT count(*) FROM sqlite_master WHERE name = 'events'),"
+        " user_version FROM pragma_user_version"
+    ).fetchone()
+    if layout > LAYOUT:
+        raise NewerLog(
+            f"{name} has layout {layout}, and this release knows up to {LAYOUT}: use the release that wrote it"
+        )
+    if layout < 0 or (layout > 0) != (logs > 0) or (layout == 0 and tables):
+        raise LogError(f"{name} is not an event log: give another file")
+    return int(layout)
 
 
 def _make(connection: sqlite3.Connection) -> None:

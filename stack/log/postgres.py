@@ -80,11 +80,12 @@ class PostgresLog(DatabaseLog):
         self._lease_worker = Workers(1, self._leave)  # its connection need not wait for the disk
         self._preparing = threading.Lock()
         self._prepared = False
-        self._closed = False
 
     async def aclose(self) -> None:
         """Release what this process has leased, and close the connections. Closing twice is fine."""
         self._ended.set()
+        if self._is_forked():
+            return
         if (self._held or self._owed) and not self._closed:
             with suppress(LogError):  # it lapses soon
                 await self._change([("DELETE FROM leases WHERE owner = ?", [self.owner])], durable=False)
@@ -111,21 +112,18 @@ class PostgresLog(DatabaseLog):
 
         try:
             await self._run(insert)
-        except LostConnection:  # before or after the commit
-            session, _, first, *_ = rows[0]
-            kept = await self._select(_KEPT, [session, first, first + len(rows)])  # type: ignore[operator]
-            if not kept:
+        except LostConnection:  # before or after the commit, or while the server still works on it
+            try:
                 await self._run(insert)
-            elif kept != [(row[1], row[2], row[-1]) for row in rows]:
-                raise LogConflict(
-                    f"{self.name} has other events there: another process continued the session; run the turn again"
-                    " to continue from there"
-                ) from None
+            except LogConflict:
+                session, _, first, *_ = rows[0]
+                kept = await self._select(_KEPT, [session, first, first + len(rows)])  # type: ignore[operator]
+                if kept != [(row[1], row[2], row[-1]) for row in rows]:
+                    raise
 
     async def _run(self, work: Callable[["Connection[Any]"], T], *, durable: bool = True, again: bool = False) -> T:
         """Do work on a thread with a connection, and `again` if that breaks. An answer that is late is given up."""
-        if self._closed:
-            raise LogError(f"{self.name} is closed: open it again")
+        self._check()
         using: list[Connection[Any]] = []
 
         def job() -> T:

@@ -15,7 +15,7 @@ from arriero.stack.log.redaction import redacted
 
 
 class InvalidRetention(ArrieroError, ValueError):
-    """An age is negative."""
+    """An age is negative, or the names to keep are one text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Retention:
         keep: Names of sessions that are left alone, or patterns of names, such as `"audit-*"`.
 
     Raises:
-        InvalidRetention: An age is negative.
+        InvalidRetention: An age is negative, or `keep` is one text.
 
     Example:
         >>> Retention(delete_after=90 * 86400, redact_after=7 * 86400).keep
@@ -44,6 +44,8 @@ class Retention:
             age = getattr(self, name)
             if age is not None and not age >= 0:
                 raise InvalidRetention(f"{name} of the retention is {age!r}: give seconds, or None for never")
+        if isinstance(self.keep, str):  # each of its characters would be a pattern, and "*" keeps everything
+            raise InvalidRetention(f"keep of the retention is one text: give several, [{self.keep!r}]")
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,13 +58,13 @@ def noted(event: Event) -> tuple[str | None, int | None, int | None, int | None]
 TURNS = """SELECT session, turn, min(seq), max(seq), min(time), max(time),
     sum(CASE WHEN kind IN ('StepFinished', 'NodeFinished') THEN 1 ELSE 0 END),
     sum(CASE WHEN kind = 'CallFinished' THEN 1 ELSE 0 END),
-    coalesce(sum(prompt), 0), coalesce(sum(completion), 0), sum(cached),
+    coalesce(sum(prompt * 1.0), 0), coalesce(sum(completion * 1.0), 0), sum(cached * 1.0),
     max(CASE WHEN kind IN ('TurnStarted', 'WorkflowStarted') THEN note END),
     max(CASE WHEN kind IN ('TurnFinished', 'WorkflowFinished') THEN coalesce(note, 'failed') END),
     max(CASE WHEN kind IN ('TurnPaused', 'WorkflowPaused') THEN seq ELSE -1 END),
     max(CASE WHEN kind NOT IN ('TurnPaused', 'WorkflowPaused', 'DecisionGiven', 'SessionForked') THEN seq ELSE -1 END)
 FROM events {where} GROUP BY session, turn"""
-"""Rows for `summaries`."""
+"""Rows for `summaries`. A sum of integers may overflow, and nothing could be listed any more."""
 
 
 def summaries(rows: Sequence[Sequence[Any]], held: Mapping[str, bool], redacted: set[str]) -> list[TurnSummary]:

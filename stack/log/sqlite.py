@@ -80,7 +80,6 @@ class SQLiteLog(DatabaseLog):
         self._quick = self.in_memory  # a worker thread measures first
         self._measured: deque[float] = deque(maxlen=_MEASURED)
         self._opened: tuple[_Connection, _Connection] | None = None
-        self._closed = False
         if self._exists():
             self._open()
         elif not access(folder := Path(self.path).absolute().parent, W_OK) or not folder.is_dir():
@@ -108,6 +107,8 @@ class SQLiteLog(DatabaseLog):
     async def aclose(self) -> None:
         """Release what this process has leased, and close the file. Closing twice is fine."""
         self._ended.set()
+        if self._is_forked():
+            return
         await self._worker.aclose()
         if self._opened is not None and not self._closed:
             patient, eager = self._opened
@@ -131,16 +132,14 @@ class SQLiteLog(DatabaseLog):
     def _open(self) -> tuple["_Connection", "_Connection"]:
         """A connection that waits for other processes, and one that does not. Makes the file."""
         if self._opened is None:
-            if self._closed:
-                raise LogError(f"{self.name} is closed: open it again")
+            self._check()
             patient = _Connection(self.path, self._busy_timeout)
             patient.prepare()
             self._opened = (patient, patient if self.in_memory else _Connection(self.path, 0.0))
         return self._opened
 
     async def _begin(self) -> None:
-        if self._closed:
-            raise LogError(f"{self.name} is closed: open it again")
+        self._check()
         if self._opened is None:
             await self._worker.run(self._open)
 

@@ -165,7 +165,7 @@ async def test_a_question_to_the_user_waits_for_the_answer() -> None:
     stack = scripted_stack(call("ask_user", question="Which mule?"), DONE)
     events = await run(stack, "Go", TERMS, "alice")
     assert of(DecisionAsked, events)[0].question == "Which mule?"
-    with pytest.raises(InvalidDecision, match="answered or denied"):
+    with pytest.raises(InvalidDecision, match="give one of answer, deny"):
         await resumed(stack, at_1_0=Decision.run())
     events = await resumed(stack, at_1_0=Decision.answer("Zuri"))
     assert of(CallFinished, events)[0].result.content == "Zuri"
@@ -243,3 +243,13 @@ async def test_a_resumed_turn_begins_with_who_took_it_up() -> None:
     await run(stack, "Pay 5", TERMS, "alice")
     (event,) = of(TurnResumed, await resumed(stack, at_1_0=Decision.run()))
     assert event.owner
+
+
+@pytest.mark.parametrize("value", [10**5000, "\ud800", object()], ids=["number", "text", "object"])
+def test_a_decision_that_the_log_could_not_keep_is_refused(value: object) -> None:
+    with pytest.raises(InvalidDecision, match="cannot be written as JSON"):
+        Decision.edit({"amount": value}, by="ana")
+    if isinstance(value, str):
+        for decide in (Decision.answer, Decision.deny):
+            with pytest.raises(InvalidDecision, match="cannot be written as JSON"):
+                decide(value)

@@ -1,14 +1,14 @@
 import json
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arriero.prompts.messages import ImagePart, Message, TextPart, ToolCall
+from arriero.prompts.messages import ImagePart, Message, Parts, TextPart, ToolCall
 from arriero.stack.decisions import Decision
 from arriero.stack.engine import Usage
-from arriero.stack.event_json import SCHEMA_VERSION, UnreadableEvent, from_json, to_json
+from arriero.stack.event_json import SCHEMA_VERSION, NewerEvent, UnreadableEvent, UnstorableEvent, from_json, to_json
 from arriero.stack.events import (
     CallFinished,
     CallProgressed,
@@ -144,11 +144,30 @@ def test_numbers_keep_their_kind() -> None:
         '{"v": 1, "kind": "Unheard", "limit": "steps"}',
         '{"v": 99, "kind": "LimitReached", "limit": "steps", "detail": ""}',
         '{"v": 1, "kind": [], "limit": "steps", "detail": ""}',
+        '{"v": 2, "kind": "MessageAdded", "step": 1, "message": {"role": "user", "content": [{"text": 5}]}}',
+        '{"v": 2, "kind": "WorkflowFinished", "output": ' + "[" * 100_000,
     ],
 )
 def test_what_is_no_event_of_this_version_is_refused(line: str) -> None:
     with pytest.raises(UnreadableEvent):
         from_json(line)
+
+
+@pytest.mark.parametrize("content", [(), (TextPart("Look"), ImagePart("https://example.org/mule.png", 2, 1))])
+def test_a_message_in_parts_that_came_while_the_turn_ran_is_read_as_it_was(content: Parts) -> None:
+    added = MessageAdded(1, Message("user", content))
+    assert from_json(to_json(added)) == added
+
+
+def test_an_event_of_a_later_release_says_so() -> None:
+    with pytest.raises(NewerEvent, match="version 3: this release reads up to 2"):
+        from_json('{"v": 3, "kind": "Unheard"}')
+
+
+@pytest.mark.parametrize("detail", ["\ud800", object()])
+def test_what_json_cannot_carry_is_a_typed_error(detail: Any) -> None:
+    with pytest.raises(UnstorableEvent, match="a LimitReached that no JSON can carry"):
+        to_json(LimitReached("steps", detail))
 
 
 def test_a_turn_that_was_logged_without_its_vocabulary_is_still_read() -> None:

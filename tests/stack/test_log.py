@@ -1,6 +1,9 @@
 """What every log does, on both stores."""
 
 import secrets
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -17,7 +20,17 @@ from arriero.stack.events import (
     TurnFinished,
     TurnStarted,
 )
-from arriero.stack.log import DatabaseLog, LogConflict, LogError, SQLiteLog, UnknownSession, open_log
+from arriero.stack.log import (
+    DatabaseLog,
+    LogConflict,
+    LogError,
+    NewerLog,
+    Retention,
+    SQLiteLog,
+    UnknownSession,
+    open_log,
+    prune,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -85,6 +98,14 @@ async def test_a_name_that_is_no_text_is_a_typed_error(event_log: DatabaseLog) -
     await event_log.append("alice", "t1", 0, EVENTS)
 
 
+async def test_an_event_that_cannot_be_stored_is_a_typed_error_and_writes_nothing(event_log: DatabaseLog) -> None:
+    for detail in ("\ud800", object()):
+        with pytest.raises(LogError, match="cannot hold a LimitReached"):
+            await event_log.append("alice", "t1", 0, [*EVENTS, LimitReached("steps", detail)])  # type: ignore[arg-type]
+    await event_log.append("alice", "t1", 0, [])
+    assert await event_log.sessions() == []
+
+
 async def test_text_of_any_kind_is_kept(event_log: DatabaseLog) -> None:
     texts = ["\0\0 a \\u0000", "'; --", "🐎", '"\\', "\n\r\u2028"]
     await event_log.append("alice", "t1", 0, [LimitReached("steps", text) for text in texts])
@@ -102,6 +123,25 @@ async def test_a_fork_is_a_copy_up_to_an_event_and_says_where_it_comes_from(even
     assert [(r.turn, r.seq, r.event) for r in copy[3:]] == [("t2", 3, SessionForked("alice", 2))]
     await event_log.append("bob", "t3", 4, EVENTS)
     assert await event_log.length("alice") == 4
+
+
+async def test_a_fork_while_the_session_is_pruned_is_whole_or_none(log_address: str) -> None:
+    forking, pruning = open_log(log_address), open_log(log_address)
+    for number in range(10):
+        await forking.append(f"s{number}", "t1", 0, EVENTS * 20)
+
+    async def fork(number: int) -> None:
+        with suppress(UnknownSession):
+            await forking.fork(f"s{number}", 39, f"fork{number}")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(prune, pruning, Retention(delete_after=0.0, keep=["fork*"]))
+        for number in range(10):
+            group.start_soon(fork, number)
+    for number in range(10):
+        assert await forking.length(f"fork{number}") == len(await forking.read(f"fork{number}")) in (0, 41)
+    for log in (forking, pruning):
+        await log.aclose()
 
 
 async def test_what_cannot_be_forked_is_a_typed_error_and_writes_nothing(event_log: DatabaseLog) -> None:
@@ -122,6 +162,66 @@ async def test_open_log_tells_files_from_databases(tmp_path: Path) -> None:
     assert open_log(":memory:").in_memory
     with pytest.raises(LogError, match="no address"):
         open_log("postgresql://user:secret@[::")
+
+
+async def test_a_session_of_a_later_release_says_so(event_log: DatabaseLog) -> None:
+    await event_log.append("alice", "t1", 0, EVENTS)
+    await event_log.rewrite("alice", 2, [(1, '{"v": 3, "kind": "Unheard"}')], dry_run=False)
+    with pytest.raises(NewerLog, match="version 3: this release reads up to 2"):
+        await event_log.read("alice")
+
+
+async def test_numbers_that_are_too_large_do_not_keep_turns_from_being_listed(event_log: DatabaseLog) -> None:
+    said = StepFinished(1, (1,), "", (), "end_of_turn", Usage(2**62, 2**62, 2**62), 0.1)
+    await event_log.append("alice", "t1", 0, [said] * 3)
+    assert [turn.usage for turn in await event_log.turns()] == [Usage(3 * 2**62, 3 * 2**62, 3 * 2**62)]
+
+
+FORKED = """
+import os, sys, anyio
+from arriero.stack.events import LimitReached
+from arriero.stack.log import LogError, SessionBusy, open_log
+
+EVENT = LimitReached("steps", "")
+
+async def begin(log):
+    await log.append("alice", "t1", 0, [EVENT])
+    await log.take("alice")
+
+async def child(log):
+    for refused in (log.read("alice"), log.take("bob"), log.append("alice", "t1", 1, [EVENT]), log.length("alice")):
+        try:
+            await refused
+            print("not refused")
+        except LogError as error:
+            print("open it here" in str(error))
+    await log.aclose()
+
+async def end(log):
+    await log.append("alice", "t1", 1, [EVENT])
+    other = open_log(sys.argv[1])
+    try:
+        await other.take("alice")
+    except SessionBusy:
+        print("still held")
+    await other.aclose()
+    await log.aclose()
+
+log = open_log(sys.argv[1])
+anyio.run(begin, log)
+pid = os.fork()
+if pid == 0:
+    anyio.run(child, log)
+    sys.stdout.flush()
+    os._exit(0)
+os.waitpid(pid, 0)
+anyio.run(end, log)
+"""
+
+
+def test_a_log_does_not_come_along_into_a_fork_of_its_process(log_address: str) -> None:
+    done = subprocess.run([sys.executable, "-c", FORKED, log_address], capture_output=True, text=True, timeout=60)
+    assert done.stdout.split("\n") == ["True"] * 4 + ["still held", ""], done.stderr
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -166,6 +166,11 @@ async def test_long_sessions_are_imported_whole(event_log: DatabaseLog) -> None:
     assert await event_log.read("alice") == await log.read("alice")
 
 
+NESTED: object = 1
+for _ in range(300):
+    NESTED = [NESTED]
+
+
 def changed(line: str, **fields: object) -> str:
     return json.dumps({name: value for name, value in (json.loads(line) | fields).items() if value is not ...})
 
@@ -182,6 +187,11 @@ def changed(line: str, **fields: object) -> str:
         (2, {"seq": 2}, "event 2 where event 1 should be"),
         (2, {"seq": "1"}, "'seq' is str"),
         (2, {"time": float("nan")}, "no time"),
+        (2, {"time": 10**400}, "no time"),
+        (0, {"session": "\ud800"}, "'session' has a lone surrogate"),
+        (2, {"turn": "\ud800"}, "'turn' has a lone surrogate"),
+        (2, {"event": {"v": 2, "kind": "LimitReached", "limit": "steps", "detail": "\ud800"}}, "no JSON can carry"),
+        (2, {"event": {"v": 2, "kind": "WorkflowFinished", "output": NESTED, "error": "", "duration": 1}}, "no JSON"),
         (2, {"turn": 5}, "'turn' is int"),
         (2, {"event": []}, "'event' is list"),
         (2, {"event": {"v": 2, "kind": "Unheard"}}, "Unheard"),
@@ -332,6 +342,11 @@ async def test_nothing_that_was_removed_stays_in_the_file(tmp_path: Path) -> Non
 def test_an_age_below_nothing_is_refused(age: float) -> None:
     with pytest.raises(InvalidRetention, match="never"):
         Retention(delete_after=age)
+
+
+def test_one_text_is_no_list_of_names_to_keep() -> None:
+    with pytest.raises(InvalidRetention, match=r"give several, \['audit-\*'\]"):
+        Retention(delete_after=1.0, keep="audit-*")
 
 
 ages = st.none() | st.integers(0, 100)

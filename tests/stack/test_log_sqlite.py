@@ -289,13 +289,20 @@ async def test_unusable_files_are_refused_when_opened(tmp_path: Path) -> None:
     (tmp_path / "text.sqlite").write_text("this is no database at all, " * 100)
     with pytest.raises(LogError, match="something else"):
         SQLiteLog(tmp_path / "text.sqlite")
-    other = sqlite3.connect(tmp_path / "other.sqlite")
-    other.execute("CREATE TABLE accounts (name TEXT)")
-    other.close()
-    with pytest.raises(LogError, match="not an event log"):
-        SQLiteLog(tmp_path / "other.sqlite")
     with pytest.raises(LogError):
         SQLiteLog(tmp_path)
+
+
+@pytest.mark.parametrize("version", [0, 1, 2, 3, -1])
+async def test_a_database_of_somebody_else_is_refused_and_left_as_it_is(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "other.sqlite"
+    other = sqlite3.connect(path)
+    other.executescript(f"CREATE TABLE accounts (name TEXT); PRAGMA user_version = {version}")
+    other.close()
+    before = path.read_bytes()
+    with pytest.raises(LogError, match="not an event log" if version < 3 else "use the release that wrote it"):
+        SQLiteLog(path)
+    assert path.read_bytes() == before
 
 
 async def test_a_damaged_file_is_a_typed_error(tmp_path: Path) -> None:
