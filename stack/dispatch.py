@@ -49,8 +49,8 @@ class Dispatch:
 
     @property
     def running(self) -> bool:
-        """Whether a call runs."""
-        return bool(self._calls)
+        """Whether a call runs, or has broken, which `news` raises."""
+        return bool(self._calls) or self._fault is not None
 
     @property
     def late(self) -> bool:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
 
 from arriero.prompts.errors import ArrieroError
 from arriero.prompts.messages import Message, ToolCall
@@ -16,6 +17,7 @@ from arriero.stack.events import (
     MessageAdded,
     StepFinished,
     TextDelta,
+    TranscriptRewritten,
     TurnResumed,
     TurnStarted,
 )
@@ -25,7 +27,7 @@ from arriero.stack.limits import after_calls, before_calls, before_step
 from arriero.stack.open_turn import CallState, total
 from arriero.stack.rendering import Rendering
 from arriero.stack.running import Running, without_text
-from arriero.stack.terms import Handoff, Terms
+from arriero.stack.terms import Handoff
 from arriero.stack.waiting import given, plan
 from arriero.tools import ToolResult
 
@@ -99,7 +101,7 @@ class TurnLoop(Running):
         self.dispatch.step = turn.step
         if turn.states:
             self.next = self._dispatch
-        elif turn.answer is not None:
+        elif turn.answer is not None and not (turn.cleared and self.tape.unread):
             self._said = turn.answer
             self.next = self._conclude
         elif turn.prompted <= turn.step:
@@ -120,6 +122,7 @@ class TurnLoop(Running):
         turn, terms = self.turn, self.terms
         step = turn.step + 1
         self.dispatch.step = step
+        self.hooked.clear()
         sampling = self.rendering.sampling(step, turn.usage.completion_tokens)
         parser = self.dialect.parser(terms.registry.called, self.engine.tokenizer)
         self._asked = time.perf_counter()
@@ -189,6 +192,7 @@ class TurnLoop(Running):
         step: list[Event] = [] if self.turn.step >= said.step else [said]  # a turn that was resumed has logged it
         if limit is None and hooks.accept is not None and (again := await hooks.accept(said.content)):
             shown = [without_text(said) if self.terms.output_shields else said for _ in step]
+            self.rendering.check(again)
             added = MessageAdded(said.step, again, "output")
             await self.commit([*step, added], shown=[*shown, added])
             self.next = self._append
@@ -233,8 +237,8 @@ class TurnLoop(Running):
             self.replan = True
         if self.replan:
             await self._decide()
-        if dispatch.late and self.terms.hooks.after_calls is None:
-            await self.commit(self.results())
+        if dispatch.late and self.terms.hooks.after_calls is None and (results := self.results()):
+            await self.commit(results)
         if self.out:
             return
         if dispatch.running:
@@ -242,7 +246,8 @@ class TurnLoop(Running):
         elif dispatch.asked():
             return
         elif waiting := turn.names_waiting():
-            await self.commit([*self.results(), self.pause(waiting)], since=self.changes)
+            since = self.changes
+            await self.commit([*await self._finished(), self.pause(waiting)], since=since)
         elif not self.replan:
             self.next = self._append
 
@@ -256,14 +261,16 @@ class TurnLoop(Running):
         limit = limit or before_step(terms, turn.step, turn.usage, "there is more to answer")
         handoff = self._handoff_of(results) if limit is None else None
         added = await self._ask_messages(turn.step + 1) if limit is None and handoff is None else ()
+        read, taken = [Message("tool", result.content) for result in results], None
         while True:
             since = self.changes
-            unread = [*(Message("tool", result.content) for result in results), *self.tape.unread, *added]
+            unread = [*read, *self.tape.unread, *added]
             following: list[Event] = [limit, self.end("", "limit")] if limit is not None else []
-            other = None
             try:
                 if handoff is not None:
-                    other, following = await self._hand_over(handoff, unread)
+                    taken = taken or await self._take_over(handoff, unread)
+                    rewritten = await taken.rewritten(self.tape.unread)
+                    following = [HandedOff(turn.step, handoff.agent), rewritten]
                 elif limit is None:
                     following = [*(MessageAdded(turn.step, message, "hook") for message in added)]
                     following.append(await self.rendering.prompt(turn.step + 1, unread))
@@ -272,8 +279,8 @@ class TurnLoop(Running):
                 following = [LimitReached("context", text), self.end("", "limit")]
             if await self.commit([*finished, *following], since=since):
                 break
-        if other is not None and not self.over:
-            self.adopt(other)
+        if taken is not None and not self.over:
+            self.adopt(taken.rendering.terms)
         self.next = self._ask
 
     async def _ask_messages(self, step: int) -> Sequence[Message]:
@@ -301,8 +308,10 @@ class TurnLoop(Running):
         hook = self.terms.hooks.before_calls
         if hook is not None:
             wanted = await hook(step, calls)
-            if len(wanted) != len(calls):
-                raise InvalidHook(f"before_calls gave {len(wanted)} in the place of {len(calls)} calls: give as many")
+            if len(wanted) != len(calls) or not all(isinstance(one, ToolCall | ToolResult) for one in wanted):
+                raise InvalidHook(
+                    f"before_calls gave {_kinds(wanted)} in the place of {len(calls)} calls: give as many"
+                )
         answered = {at: result for at, result in enumerate(wanted) if isinstance(result, ToolResult)}
         states = [CallState(one.call, result=one) if isinstance(one, ToolResult) else CallState(one) for one in wanted]
         planned = {event.position: event for event in plan(step, states, self.terms, ())}
@@ -324,7 +333,7 @@ class TurnLoop(Running):
             await self.commit(events)
             self._start(events)
             # A call that is asked about only now may be one for the agent to decide about.
-            self.replan = decide is not None
+            self.replan = self.replan or decide is not None
 
     def _start(self, events: Sequence[Event]) -> None:
         """Run the calls that are about to run."""
@@ -345,14 +354,17 @@ class TurnLoop(Running):
 
     async def _finished(self) -> list[CallFinished]:
         """Results that are not logged yet, as the model is to read them."""
-        finished, hook = self.results(), self.terms.hooks.after_calls
-        if hook is None or not self.turn.states:
+        hook, finished = self.terms.hooks.after_calls, self.results()
+        new = [event for event in finished if event.position not in self.hooked]
+        if hook is None or not new:
             return finished
-        results = self._all_results(finished)
-        wanted = await hook(self.turn.step, results)
-        if len(wanted) != len(results):
-            raise InvalidHook(f"after_calls gave {len(wanted)} in the place of {len(results)} results: give as many")
-        return [CallFinished(event.step, wanted[event.position], event.position) for event in finished]
+        wanted = await hook(self.turn.step, [event.result for event in new])
+        if len(wanted) != len(new) or not all(isinstance(result, ToolResult) for result in wanted):
+            raise InvalidHook(f"after_calls gave {_kinds(wanted)} in the place of {len(new)} results: give as many")
+        for event, result in zip(new, wanted, strict=True):
+            self.dispatch.ended[event.position] = result
+            self.hooked.add(event.position)
+        return self.results()
 
     def _all_results(self, finished: Sequence[CallFinished]) -> list[ToolResult]:
         """Results of the step in call order, with those that are not logged yet."""
@@ -367,13 +379,30 @@ class TurnLoop(Running):
             return None
         return next((handoffs[one.call.name] for one in results if one.call.name in handoffs and not one.error), None)
 
-    async def _hand_over(self, handoff: Handoff, unread: Sequence[Message]) -> tuple[Terms, list[Event]]:
-        """Another agent's terms, and what is logged when it takes the conversation over."""
-        terms = await handoff.terms()
-        other = Rendering(self.engine, self.dialect, self.tape, terms)
+    async def _take_over(self, handoff: Handoff, unread: Sequence[Message]) -> "_Takeover":
+        """How another agent takes the conversation over. It is asked once, whatever is said meanwhile."""
+        heard = len(self.tape.unread)
         messages: Sequence[Message] = [*self.tape.messages, *unread]
+        other = Rendering(self.engine, self.dialect, self.tape, await handoff.terms())
         if handoff.carry is not None:
             messages = await handoff.carry([one for at, one in enumerate(messages) if at or one.role != "system"])
         policy = "all" if handoff.carry is None else getattr(handoff.carry, "__name__", "carried")
-        rewritten = await other.rewritten("handoff", policy, other.handed_over(messages))
-        return terms, [HandedOff(self.turn.step, handoff.agent), rewritten]
+        return _Takeover(other, policy, other.handed_over(messages), heard)
+
+
+@dataclass(frozen=True, slots=True)
+class _Takeover:
+    """Another agent's terms, and the conversation that it takes over with the first `heard` of the unread messages."""
+
+    rendering: Rendering
+    policy: str
+    messages: Sequence[Message]
+    heard: int
+
+    async def rewritten(self, unread: Sequence[Message]) -> TranscriptRewritten:
+        """The transcript anew, with what was said since."""
+        return await self.rendering.rewritten("handoff", self.policy, [*self.messages, *unread[self.heard :]])
+
+
+def _kinds(given: Sequence[object]) -> str:
+    return f"{len(given)} ({', '.join(sorted({type(one).__name__ for one in given}))})" if given else "0"

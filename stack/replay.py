@@ -253,9 +253,9 @@ class _Again:
         while not isinstance(self.recorded.taken[-1].event, TurnPaused | TurnFinished):
             match self.recorded.next:
                 case MessageAdded(_, message, "user"):
-                    await self.sessions.turn(self.session).say(message)
+                    await (await self.sessions.turn(self.session)).say(message)
                 case DecisionGiven(step, position, decision):
-                    await self.sessions.turn(self.session).decide(f"{step}.{position}", decision)
+                    await (await self.sessions.turn(self.session)).decide(f"{step}.{position}", decision)
                 case _:
                     return
 

@@ -68,6 +68,7 @@ class Running:
         self.replan = True  # whether something is new about what becomes of the calls
         self.generation: Generation | None = None
         self.unlogged: StepFinished | None = None  # finished, and somebody has a say in it before it is logged
+        self.hooked: set[int] = set()  # positions of calls whose results the hook has seen that has a say in them
         self.unshown: StepFinished | None = None  # logged, and not to be seen before it is judged
         self.out: list[Event] = []
         self.next: Station | None = None
@@ -111,7 +112,7 @@ class Running:
             What is logged, and text.
         """
         self.next = first
-        self.sessions.running[self.tape.session] = self
+        self.sessions.enter(self.tape.session, self)
         try:
             while not self.over or self.out:
                 events = await self._advance()
@@ -131,15 +132,30 @@ class Running:
             raise
         finally:
             self._timer.cancel()
-            self.sessions.running.pop(self.tape.session, None)
+            self.sessions.leave(self.tape.session)
+            with anyio.CancelScope(shield=True):
+                async with self._lock:  # whoever is adding something is done with it, or hears that it is too late
+                    self.over = True
             if self.tape.turn is not None:
                 self.tape.turn.ran = self.elapsed()
             await self.close_generation()
             await self.dispatch.give_up()
 
-    def cancel(self) -> None:
-        """End the turn as soon as may be."""
-        self._stop("cancelled")
+    async def cancel(self) -> bool:
+        """End the turn as soon as may be; at once, if it has just paused.
+
+        Returns:
+            Whether there was something to end.
+
+        Raises:
+            LogError: The end could not be logged.
+        """
+        if not self.over:
+            self._stop("cancelled")
+            return True
+        if self.tape.turn is None or not self.tape.turn.paused:
+            return False
+        return await self.commit([self.end("", "cancelled")])
 
     async def say(self, message: Message) -> None:
         """Log a message, which the model reads before its next step.
@@ -148,9 +164,12 @@ class Running:
             message: The message.
 
         Raises:
-            NoTurnRunning: The turn has come to its end.
+            NoTurnRunning: The turn has not begun yet, or has come to its end.
+            InvalidMessage: The message cannot be rendered.
+            ContextTooLong: It alone fills the model's context.
             LogError: It could not be logged.
         """
+        self.rendering.check(message)
         await self._add(lambda: [MessageAdded(self.turn.step, message)])
 
     async def decide(self, waiting: str, decision: Decision) -> None:
@@ -162,7 +181,7 @@ class Running:
 
         Raises:
             InvalidDecision: It does not fit what was asked, or nothing was asked.
-            NoTurnRunning: The turn has come to its end.
+            NoTurnRunning: The turn has not begun yet, or has come to its end.
             LogError: It could not be logged.
         """
         await self._add(lambda: given(self.turn, {waiting: decision}))
@@ -227,8 +246,12 @@ class Running:
     async def close_generation(self) -> None:
         """End the engine's request."""
         generation, self.generation = self.generation, None
-        if generation is not None:
+        if generation is None:
+            return
+        try:
             await generation.aclose()
+        except Exception as error:  # what the engine has said is there, or the turn ends for another reason
+            _log.warning("a request of turn %s could not be closed: %s", self.id, type(error).__name__)
 
     async def _advance(self) -> Sequence[Event]:
         """Go through stations until there are events."""
@@ -282,7 +305,9 @@ class Running:
             self.out.append(without_text(self.unshown))
         said = [self.unlogged] if self.unlogged is not None else []
         shown = [without_text(one) for one in said] if self.terms.output_shields else said
-        finished = self.results()
+        finished = self.results() if self.dispatch.step == self.turn.step else []  # else calls of no logged message
+        if self.terms.hooks.after_calls is not None:  # nobody reads what the hook has not seen
+            finished = [event for event in finished if event.position in self.hooked]
         self.dispatch.cancel()
         await self.commit([*said, *finished, *end], shown=[*shown, *finished, *end])
 
@@ -290,7 +315,10 @@ class Running:
         with anyio.CancelScope(shield=True):
             async with self._lock:
                 if self.over or self.tape.turn is None:
-                    raise NoTurnRunning(f"the turn of session {self.tape.session!r} has come to its end: begin another")
+                    raise NoTurnRunning(
+                        f"the turn of session {self.tape.session!r} has not begun yet, or has come to its end: wait"
+                        " for its first event, or begin another"
+                    )
                 added = events()
                 await self.sessions.log.append(self.tape.session, self.id, self.tape.length, added)
                 for event in added:

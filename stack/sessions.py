@@ -1,5 +1,6 @@
 """The sessions of one log: their tapes, and who may write them."""
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -36,8 +37,8 @@ class NoTurnRunning(ArrieroError):
 class RunningTurn(Protocol):
     """A turn that runs in this process, as others may reach it."""
 
-    def cancel(self) -> None:
-        """End it as soon as may be."""
+    async def cancel(self) -> bool:
+        """End it as soon as may be; say whether there was something to end."""
         ...
 
     async def say(self, message: Message) -> None:
@@ -58,10 +59,9 @@ class Sessions:
 
     def __init__(self, log: EventLog) -> None:
         self.log = log
-        self.running: dict[str, RunningTurn] = {}
-        """Turns that run here, by their session."""
+        self._running: dict[str, RunningTurn] = {}
         self._tapes: OrderedDict[str, Tape] = OrderedDict()
-        self._busy: set[str] = set()
+        self._busy: dict[str, asyncio.Event] = {}  # set while the session's turn can be reached, and when it is over
 
     @asynccontextmanager
     async def open(self, session: str) -> AsyncIterator[Tape]:
@@ -75,13 +75,14 @@ class Sessions:
 
         Raises:
             SessionBusy: Another turn of this session is running.
+            SessionRedacted: Its texts were removed.
             LogError: The log cannot be read.
         """
         if session in self._busy:
             raise SessionBusy(
                 f"a turn of session {session!r} is running: wait until it is over, or use another session"
             )
-        self._busy.add(session)
+        self._busy[session] = asyncio.Event()
         try:
             await self.log.take(session)
             try:
@@ -94,20 +95,42 @@ class Sessions:
                 with anyio.CancelScope(shield=True):
                     await self.log.release(session)
         finally:
-            self._busy.discard(session)
+            self._busy.pop(session).set()
 
-    def turn(self, session: str) -> RunningTurn:
+    def enter(self, session: str, turn: RunningTurn) -> None:
+        """Let others reach the turn that runs in a session, which is open."""
+        self._running[session] = turn
+        self._busy[session].set()
+
+    def leave(self, session: str) -> None:
+        """Let nobody reach the session's turn any more."""
+        del self._running[session]
+        self._busy[session].clear()
+
+    async def reach(self, session: str) -> RunningTurn | None:
+        """The turn of a session that runs in this process. One that is about to begin, or to end, is waited for.
+
+        Args:
+            session: Name of the session.
+
+        Returns:
+            The turn; None when there is none.
+        """
+        while session in self._busy and session not in self._running:
+            await self._busy[session].wait()
+        return self._running.get(session)
+
+    async def turn(self, session: str) -> RunningTurn:
         """The turn of a session that runs in this process.
 
         Raises:
             NoTurnRunning: There is none.
         """
-        try:
-            return self.running[session]
-        except KeyError:
-            raise NoTurnRunning(
-                f"no turn of session {session!r} runs in this process: begin one, or resume the one that waits"
-            ) from None
+        if (running := await self.reach(session)) is not None:
+            return running
+        raise NoTurnRunning(
+            f"no turn of session {session!r} runs in this process: begin one, or resume the one that waits"
+        )
 
     async def close_interrupted(self, tape: Tape) -> None:
         """End a turn that its process left, so that another may begin.

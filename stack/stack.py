@@ -235,9 +235,10 @@ class Stack:
             NothingToResume: Its last turn is over.
             InvalidDecision: The decision does not fit what was asked, nothing was asked, or it was decided before.
             SessionBusy: The turn runs in another process.
+            SessionRedacted: The session's texts were removed.
             LogError: It could not be logged.
         """
-        if (running := self.sessions.running.get(session)) is not None:
+        if (running := await self.sessions.reach(session)) is not None:
             await running.decide(waiting, decision)
             return
         async with self.sessions.open(session) as tape:
@@ -253,9 +254,11 @@ class Stack:
 
         Raises:
             NoTurnRunning: No turn of the session runs in this process.
+            InvalidMessage: The message cannot be rendered in the middle of a conversation.
+            ContextTooLong: It alone fills the model's context.
             LogError: It could not be logged.
         """
-        await self.sessions.turn(session).say(message)
+        await (await self.sessions.turn(session)).say(message)
 
     async def cancel(self, session: str) -> bool:
         """End the session's turn: one that runs here, soon after this returns; one that waits, at once.
@@ -270,11 +273,11 @@ class Stack:
 
         Raises:
             SessionBusy: The turn runs in another process.
+            SessionRedacted: The session's texts were removed.
             LogError: The end could not be logged.
         """
-        if (running := self.sessions.running.get(session)) is not None:
-            running.cancel()
-            return True
+        if (running := await self.sessions.reach(session)) is not None:
+            return await running.cancel()
         async with self.sessions.open(session) as tape:
             if (turn := tape.turn) is None:
                 return False
@@ -301,6 +304,7 @@ class Stack:
             NotCompacted: Even what the policy leaves is longer than `most`.
             InvalidCompaction: The policy gave up what must stay.
             SessionBusy: A turn of it runs.
+            SessionRedacted: Its texts were removed.
             LogError: It could not be logged.
         """
         default = RenderOptions(repair=True)
@@ -319,6 +323,7 @@ class Stack:
 
         Raises:
             UnknownSession: There is no such session or event.
+            SessionRedacted: Its texts were removed.
             LogConflict: The new session has events already.
             LogError: The log could not be written.
         """

@@ -56,6 +56,7 @@ async def run_turn(
         InvalidMessage: The messages cannot be rendered. Nothing was logged.
         ContextTooLong: They do not fit the model's context. Nothing was logged.
         SessionBusy: Another turn of the session is running.
+        SessionRedacted: The session's texts were removed.
         TurnWaiting: The session's last turn waits for decisions.
         SessionMismatch: The session was begun in another dialect or with another vocabulary.
         EngineError: The engine failed; `TurnFailed` is logged and yielded first.
@@ -102,6 +103,7 @@ async def resume_turn(
         NothingToResume: Its last turn is over.
         InvalidDecision: A decision does not fit what was asked, or nothing was asked. Nothing was logged.
         SessionBusy: The turn runs, here or in another process.
+        SessionRedacted: The session's texts were removed.
         SessionMismatch: The session was begun in another dialect or with another vocabulary.
         EngineError: As for `run_turn`.
         LogError: As for `run_turn`.

@@ -14,6 +14,8 @@ from arriero.tools import ToolResult
 _QUESTIONS = ("question", "text", "message", "prompt")
 _TELLING = 400
 
+_WAITS_FOR = {"approval": "an approval", "interrupted": "a decision", "answer": "the user to answer it"}
+
 Plan = CallStarted | CallFinished | DecisionAsked
 """What happens to a call next."""
 
@@ -44,12 +46,10 @@ def _next(step: int, position: int, state: CallState, terms: Terms) -> Plan:
     if call.name in terms.asks:
         return DecisionAsked(step, position, call, "answer", _question(call))
     tool = terms.registry.get(call.name)
-    if tool is None:
-        return CallStarted(step, call, position)
-    if state.started and not (tool.pure or tool.idempotent):
+    if state.started and not (tool is not None and (tool.pure or tool.idempotent)):
         why = f"{call.name} was running when its process ended: it may have done its work, or not"
         return DecisionAsked(step, position, call, "interrupted", f"{why}. Run it again? {_written(call)}")
-    if tool.sensitive and not state.approved and not terms.registry.asks:
+    if tool is not None and tool.sensitive and not state.approved and not terms.registry.asks:
         return DecisionAsked(step, position, call, "approval", f"May this run? {_written(call)}")
     return CallStarted(step, call, position)
 
@@ -99,8 +99,8 @@ def given(turn: OpenTurn | None, decisions: Mapping[str, Decision]) -> list[Deci
         allowed = ("answer", "deny") if state.asked.asked == "answer" else ("run", "edit", "deny", "answer")
         if decision.choice not in allowed:
             raise InvalidDecision(
-                f"{name!r} ({state.call.name}) is a question to the user: it can be answered or denied, not"
-                f" {decision.choice!r}"
+                f"{decision.choice!r} is no decision about {name!r} ({state.call.name}), which waits for"
+                f" {_WAITS_FOR[state.asked.asked]}: give one of {', '.join(allowed)}"
             )
         events.append(DecisionGiven(turn.step, position, decision))
     return events
