@@ -21,8 +21,7 @@ from arriero.tools.owned_task import started
 
 
 class StepOver(ArrieroError):
-    """A step was to be changed after the turn had gone on from it, or has no such call; or a turn was to be taken step
-    by step outside of its block."""
+    """A step was changed after the turn had gone on, or has no such call; or steps were taken outside of a block."""
 
 
 class NextStep:
@@ -221,7 +220,9 @@ class Steps(Generic[Output]):
 
     async def __anext__(self) -> NextStep:
         if self._task is None:
-            raise StepOver("the turn has not begun: write `async with agent.iterate(...) as steps`, then take its steps")
+            raise StepOver(
+                "the turn has not begun: write `async with agent.iterate(...) as steps`, then take its steps"
+            )
         if self._step is not None:
             self._step = None
             self._go_on.set()

@@ -1,4 +1,4 @@
-"""What users write, for the type checker; see `test_agent_types`. It is never run."""
+"""What users write, for the type checker, which `make lint` runs over it. It is never run itself."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
