@@ -141,7 +141,6 @@ def _order(layers: list[list[str]], ways: Mapping[int, list[str]]) -> None:
         for upper, lower in pairwise(way):
             above.setdefault(lower, []).append(upper)
             below.setdefault(upper, []).append(lower)
-    best, fewest = [list(layer) for layer in layers], _crossings(layers, below)
     for sweep in range(_SWEEPS):
         downward = sweep % 2 == 0
         for layer in layers[1:] if downward else layers[-2::-1]:
@@ -149,19 +148,6 @@ def _order(layers: list[list[str]], ways: Mapping[int, list[str]]) -> None:
             neighbours = above if downward else below
             middles = {item: _mean([place[other] for other in neighbours.get(item, [item])]) for item in layer}
             layer.sort(key=middles.__getitem__)
-        if (crossings := _crossings(layers, below)) < fewest:
-            best, fewest = [list(layer) for layer in layers], crossings
-    for layer, found in zip(layers, best, strict=True):
-        layer[:] = found
-
-
-def _crossings(layers: list[list[str]], below: Mapping[str, list[str]]) -> int:
-    count = 0
-    for upper, lower in pairwise(layers):
-        place = {item: number for number, item in enumerate(lower)}
-        ends = [place[other] for item in upper for other in sorted(below.get(item, []), key=place.__getitem__)]
-        count += sum(first > second for number, first in enumerate(ends) for second in ends[number + 1 :])
-    return count
 
 
 def _coordinates(
@@ -169,21 +155,12 @@ def _coordinates(
 ) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
     """Left edges, upper edges, and heights of the layers, by node and passage."""
     widths = {item: sizes.get(item, (_PASSAGE, 0.0))[0] for layer in layers for item in layer}
-    neighbours: dict[str, list[str]] = {}
-    for way in ways.values():
-        for upper, lower in pairwise(way):
-            neighbours.setdefault(upper, []).append(lower)
-            neighbours.setdefault(lower, []).append(upper)
     middles: dict[str, float] = {}
     for layer in layers:
         x = -sum(widths[item] + _GAP for item in layer) / 2
         for item in layer:
             middles[item] = x + widths[item] / 2
             x += widths[item] + _GAP
-    for _ in range(_SWEEPS):
-        for layer in layers:
-            wanted = [_mean([middles[other] for other in neighbours.get(item, [item])]) for item in layer]
-            middles.update(zip(layer, _spread(wanted, [widths[item] for item in layer]), strict=True))
     left = min(middles[item] - widths[item] / 2 for item in middles)
     xs = {item: middle - widths[item] / 2 - left + MARGIN for item, middle in middles.items()}
     ys: dict[str, float] = {}
@@ -196,22 +173,6 @@ def _coordinates(
             ys[item], heights[item] = y + (height - own) / 2, height
         y += height + _LAYER_GAP
     return xs, ys, heights
-
-
-def _spread(wanted: list[float], widths: list[float]) -> list[float]:
-    """Middles as near to those wanted as may be, in the same order and without overlap."""
-    placed: list[tuple[float, int, float]] = []  # middle of a block, how many it holds, its sum of wanted offsets
-    offsets = [0.0]
-    for one, other in pairwise(widths):
-        offsets.append(offsets[-1] + (one + other) / 2 + _GAP)
-    for middle, offset in zip(wanted, offsets, strict=True):
-        block = (middle - offset, 1, middle - offset)
-        while placed and placed[-1][0] > block[0]:
-            _, count, total = placed.pop()
-            block = ((total + block[2]) / (count + block[1]), count + block[1], total + block[2])
-        placed.append(block)
-    shifts = [shift for shift, count, _ in placed for _ in range(count)]
-    return [shift + offset for shift, offset in zip(shifts, offsets, strict=True)]
 
 
 def _down(arrow: Arrow, start: Placed, end: Placed, bends: list[Point]) -> Line:
