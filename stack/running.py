@@ -256,9 +256,16 @@ class Running:
     async def _advance(self) -> Sequence[Event]:
         """Go through stations until there are events."""
         if self._stopped is None:
-            with anyio.CancelScope() as self._scope:
-                while not self.out and not self.over and self.next is not None:
-                    await self.next()
+            try:
+                with anyio.CancelScope() as self._scope:
+                    while not self.out and not self.over and self.next is not None:
+                        await self.next()
+            except LogError:
+                raise
+            except Exception as error:
+                if self._stopped is None or self.over:
+                    raise
+                _log.warning("turn %s was stopped, and %s came of it", self.id, type(error).__name__)
             if self._stopped is not None and not self.over and not self.out:
                 await self._cut_short(self._stopped)
         elif not self.over:
