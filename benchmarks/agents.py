@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import gc
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -23,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-import psutil
 from stub_server import ANSWER, QUESTION, serving
 
 from arriero import Agent, Limits, Sampling, SQLiteLog, Stack, tool
@@ -165,6 +165,11 @@ async def many_agents(agents: int, steps: int, repeats: int, folder: Path, token
     }
 
 
+def resident() -> int:
+    """Bytes of this process in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 async def idle_memory(folder: Path) -> float:
     """Growth of the process for each session whose turn is over, in KB."""
     steps = 10
@@ -174,11 +179,11 @@ async def idle_memory(folder: Path) -> float:
             for _ in range(50):
                 await turn_of(agent)
             gc.collect()
-            before = peak = psutil.Process().memory_info().rss
+            before = peak = resident()
             for _ in range(IDLE_SESSIONS):
                 await turn_of(agent)
-                peak = max(peak, psutil.Process().memory_info().rss)
-    return round(float(peak - before) / IDLE_SESSIONS / 1024, 1)
+                peak = max(peak, resident())
+    return round((peak - before) / IDLE_SESSIONS / 1024, 1)
 
 
 def import_seconds(repeats: int) -> float:

@@ -85,14 +85,16 @@ class _Server:
         # smolagents sends results as messages of the user.
         done = sum(message["role"] == "assistant" for message in request["messages"])
         names = [tool["function"]["name"] for tool in request.get("tools", ())]
-        call, arguments = ("double", {"number": 21}) if done < self._steps - 1 else ("", {})
+        call = "double" if done < self._steps - 1 else ""
+        arguments: dict[str, Any] = {"number": 21}
         if not call and "final_answer" in names:
             call, arguments = "final_answer", {"answer": ANSWER}
         message: dict[str, Any] = {"role": "assistant", "content": None if call else ANSWER}
         if call:
             function = {"name": call, "arguments": json.dumps(arguments)}
             message["tool_calls"] = [{"id": f"call_{done}", "type": "function", "function": function}]
-        choice = {"index": 0, "message": message, "finish_reason": "tool_calls" if call else "stop", "logprobs": None}
+        finish = "tool_calls" if call else "stop"
+        choice = {"index": 0, "message": message, "finish_reason": finish, "logprobs": None}
         usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
         head = {"id": "chatcmpl-0", "object": "chat.completion", "created": 0, "model": "stub"}
         return json.dumps(head | {"choices": [choice], "usage": usage}).encode()
