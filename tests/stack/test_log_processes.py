@@ -38,7 +38,7 @@ def writer(address: str, session: str, count: int) -> "subprocess.Popen[str]":
 
 
 async def test_processes_write_sessions_of_their_own_at_once(log_address: str) -> None:
-    writers = {f"s{number}": writer(log_address, f"s{number}", 40) for number in range(4)}
+    writers = {f"s{number}": writer(log_address, f"s{number}", 20) for number in range(3)}
     for process in writers.values():
         process.communicate(timeout=60)
         assert process.returncode == 0
@@ -46,15 +46,14 @@ async def test_processes_write_sessions_of_their_own_at_once(log_address: str) -
     for session in writers:
         records = await log.read(session)
         assert [record.event for record in records] == [
-            PromptAppended(step, (number,)) for number in range(40) for step in (1, 2)
+            PromptAppended(step, (number,)) for number in range(20) for step in (1, 2)
         ]
     assert await log.sessions() == sorted(writers)
     await log.aclose()
 
 
-@pytest.mark.parametrize("seed", range(2))
-async def test_what_a_killed_process_was_told_is_written_is_there_whole(log_address: str, seed: int) -> None:
-    chance, told = random.Random(seed), -1
+async def test_what_a_killed_process_was_told_is_written_is_there_whole(log_address: str) -> None:
+    chance, told = random.Random(0), -1
     for _ in range(2):
         process = writer(log_address, "alice", 10_000)
         assert process.stdout is not None
