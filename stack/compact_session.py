@@ -47,7 +47,7 @@ async def compact_session(
             return dialect.render(messages, tape.tools, options).encode(engine.tokenizer)
 
         room = engine.context_length // 2 if most is None else most
-        kept = await compacted(policy, tape.messages, lambda messages: len(ids_of(messages)), room)
+        kept = await compacted(policy, tape.messages, lambda messages: len(ids_of(messages)), room, tape.begins)
         ids = tuple(ids_of(kept))
         dropped = len(tape.ids) - len(ids)
         if dropped <= 0 or kept == tuple(tape.messages):

@@ -46,13 +46,17 @@ class Compaction(Protocol):
         """Name that the event carries."""
         ...
 
-    async def shorten(self, messages: Sequence[Message], count: Count, most: int) -> Sequence[Message]:
+    async def shorten(
+        self, messages: Sequence[Message], count: Count, most: int, turns: Sequence[int] = ()
+    ) -> Sequence[Message]:
         """Shorten a conversation.
 
         Args:
             messages: The conversation, the system's message first where there is one.
             count: Tokens that messages take when they are rendered, tools included.
             most: Most tokens that may stay.
+            turns: Places of the messages at which turns begin, for not all that the user says begins one; where nothing
+                is known of them, each question that follows something else does.
 
         Returns:
             What stays: the system's message, and the last turns, as they are. What is still longer than `most` is the
@@ -98,11 +102,13 @@ class DropOldestResults:
         """Name that the event carries."""
         return "drop-oldest-results"
 
-    async def shorten(self, messages: Sequence[Message], count: Count, most: int) -> Sequence[Message]:
+    async def shorten(
+        self, messages: Sequence[Message], count: Count, most: int, turns: Sequence[int] = ()
+    ) -> Sequence[Message]:
         """Shorten a conversation; see `Compaction.shorten`."""
-        turns = exchanges(messages)
-        results = _replaceable(messages, turns, self.keep_turns)
-        older = turns[: max(0, len(turns) - max(1, self.keep_turns))]
+        held = exchanges(messages, turns)
+        results = _replaceable(messages, held, self.keep_turns)
+        older = held[: max(0, len(held) - max(1, self.keep_turns))]
 
         def without(given_up: int) -> list[Message]:
             replaced = set(results[:given_up])
@@ -138,7 +144,9 @@ def compact_with(name: str, function: Compact) -> Compaction:
     return _Function(name, function)
 
 
-async def compacted(policy: Compaction, messages: Sequence[Message], count: Count, most: int) -> tuple[Message, ...]:
+async def compacted(
+    policy: Compaction, messages: Sequence[Message], count: Count, most: int, turns: Sequence[int] = ()
+) -> tuple[Message, ...]:
     """Shorten a conversation by a policy, and look whether it kept what it must keep.
 
     Args:
@@ -146,6 +154,7 @@ async def compacted(policy: Compaction, messages: Sequence[Message], count: Coun
         messages: The conversation.
         count: Tokens that messages take when they are rendered, tools included.
         most: Most tokens that may stay.
+        turns: Places of the messages at which turns begin, where that is known.
 
     Returns:
         What stays.
@@ -160,7 +169,7 @@ async def compacted(policy: Compaction, messages: Sequence[Message], count: Coun
         >>> anyio.run(compacted, DropOldestResults(keep_turns=1), said, len, 2)
         (Message(role='user', content='How are you?', tool_calls=(), end=None),)
     """
-    kept = tuple(await policy.shorten(messages, count, most))
+    kept = tuple(await policy.shorten(messages, count, most, turns))
     problem = _problem(messages, kept)
     if problem:
         raise InvalidCompaction(f"the policy {policy.name!r} {problem}")
@@ -172,24 +181,29 @@ async def compacted(policy: Compaction, messages: Sequence[Message], count: Coun
     return kept
 
 
-def exchanges(messages: Sequence[Message]) -> list[list[int]]:
+def exchanges(messages: Sequence[Message], turns: Sequence[int] = ()) -> list[list[int]]:
     """Places of the messages of each exchange, oldest first; system messages belong to none.
 
-    An exchange begins with what the user says; several messages of the user's in a row are one beginning.
+    An exchange is a turn. Where nothing is known of turns, it begins with what the user says; several messages of the
+    user's in a row are one beginning.
 
     Example:
-        >>> exchanges([Message("system", "Be brief."), Message("user"), Message("assistant"), Message("user")])
+        >>> said = [Message("system", "Be brief."), Message("user"), Message("assistant"), Message("user")]
+        >>> exchanges(said)
         [[1, 2], [3]]
+        >>> exchanges(said, turns=[0])
+        [[1, 2, 3]]
     """
     runs: list[list[int]] = []
-    before = ""
+    places, before, begins = {*turns}, "", False
     for at, message in enumerate(messages):
+        begins = begins or at in places
         if message.role == "system":
             continue
-        if not runs or (message.role == "user" and before != "user"):
+        if not runs or begins or (not places and message.role == "user" and before != "user"):
             runs.append([])
         runs[-1].append(at)
-        before = message.role
+        before, begins = message.role, False
     return runs
 
 
@@ -212,7 +226,9 @@ class _Function:
     name: str
     function: Compact
 
-    async def shorten(self, messages: Sequence[Message], count: Count, most: int) -> Sequence[Message]:
+    async def shorten(
+        self, messages: Sequence[Message], count: Count, most: int, turns: Sequence[int] = ()
+    ) -> Sequence[Message]:
         return await self.function(messages, count, most)
 
 

@@ -387,21 +387,28 @@ class TurnLoop(Running):
         if handoff.carry is not None:
             messages = await handoff.carry([one for at, one in enumerate(messages) if at or one.role != "system"])
         policy = "all" if handoff.carry is None else getattr(handoff.carry, "__name__", "carried")
-        return _Takeover(other, policy, other.handed_over(messages), heard)
+        taken = other.handed_over(messages)
+        shift = len(taken) - len(self.tape.messages) - len(unread)
+        return _Takeover(other, policy, taken, heard, shift)
 
 
 @dataclass(frozen=True, slots=True)
 class _Takeover:
-    """Another agent's terms, and the conversation that it takes over with the first `heard` of the unread messages."""
+    """Another agent's terms, and the conversation that it takes over with the first `heard` of the unread messages.
+
+    It is longer by `shift` than it was, or shorter.
+    """
 
     rendering: Rendering
     policy: str
     messages: Sequence[Message]
     heard: int
+    shift: int
 
     async def rewritten(self, unread: Sequence[Message]) -> TranscriptRewritten:
         """The transcript anew, with what was said since."""
-        return await self.rendering.rewritten("handoff", self.policy, [*self.messages, *unread[self.heard :]])
+        messages = [*self.messages, *unread[self.heard :]]
+        return await self.rendering.rewritten("handoff", self.policy, messages, self.rendering.turns(self.shift))
 
 
 def _kinds(given: Sequence[object]) -> str:

@@ -49,7 +49,7 @@ class Mark:
     agent: str
     tools: tuple[Any, ...]
     builtins: tuple[str, ...]
-    before: tuple[list[int], list[Message]] | None = None
+    before: tuple[list[int], list[Message], list[int]] | None = None
 
 
 @dataclass(slots=True)

@@ -79,12 +79,13 @@ class Rendering:
             ids, reason = self._whole(messages), None
         elif reason := self._changed():
             before = tape.messages if reason == "tools" else self.handed_over(tape.messages)
-            return await self.rewritten(reason, "", [*before, *messages])
+            turns = self.turns(len(before) - len(tape.messages))
+            return await self.rewritten(reason, "", [*before, *messages], turns)
         else:
             ids = self._continuation(messages)
         length, most = len(tape.ids) + len(ids), self.engine.context_length
         if self.terms.compaction is not None and length > most - self._reserve():
-            whole = await self._shortened([*tape.messages, *messages], length)
+            whole = await self._shortened([*tape.messages, *messages], length, self.turns())
             if whole is not None:
                 return whole
         if length >= most:
@@ -106,7 +107,7 @@ class Rendering:
             raise ContextTooLong(length, self.engine.context_length)
 
     async def rewritten(
-        self, reason: Literal["tools", "handoff"], policy: str, messages: Sequence[Message]
+        self, reason: Literal["tools", "handoff"], policy: str, messages: Sequence[Message], turns: Sequence[int]
     ) -> TranscriptRewritten:
         """The transcript anew.
 
@@ -114,6 +115,7 @@ class Rendering:
             reason: Why.
             policy: Who chose the messages.
             messages: The conversation from here on.
+            turns: Places of the messages at which turns begin.
 
         Returns:
             The event.
@@ -124,7 +126,7 @@ class Rendering:
         ids = self._whole(messages)
         kept = tuple(messages)
         if self.terms.compaction is not None and len(ids) > self.engine.context_length - self._reserve():
-            shorter = await self._shortened(messages, len(ids))
+            shorter = await self._shortened(messages, len(ids), turns)
             if shorter is not None:
                 policy, kept, ids = shorter.policy, shorter.messages, [*shorter.token_ids]
         if len(ids) >= self.engine.context_length:
@@ -132,13 +134,25 @@ class Rendering:
         dropped = max(0, len(self.tape.ids) - len(ids))
         return TranscriptRewritten(reason, policy, kept, tuple(ids), self.declarations, self.builtins, dropped)
 
-    async def _shortened(self, messages: Sequence[Message], length: int) -> TranscriptRewritten | None:
+    def turns(self, shift: int = 0) -> list[int]:
+        """Places at which turns begin, the one that is about to begin included.
+
+        Args:
+            shift: How many more messages are before them than in the transcript.
+        """
+        tape = self.tape
+        new = [] if tape.turn else [len(tape.messages) + len(tape.unread)]
+        return [max(0, at + shift) for at in (*tape.begins, *new)]
+
+    async def _shortened(
+        self, messages: Sequence[Message], length: int, turns: Sequence[int]
+    ) -> TranscriptRewritten | None:
         policy = self.terms.compaction
         if policy is None:
             return None
         most = self.engine.context_length - self._reserve()
         try:
-            kept = await compacted(policy, messages, lambda some: len(self._whole(some)), most)
+            kept = await compacted(policy, messages, lambda some: len(self._whole(some)), most, turns)
         except NotCompacted:
             return None
         ids = tuple(self._whole(kept))

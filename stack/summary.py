@@ -92,26 +92,29 @@ class Summarise:
         """Name that the event carries."""
         return "summarise"
 
-    async def shorten(self, messages: Sequence[Message], count: Count, most: int) -> Sequence[Message]:
+    async def shorten(
+        self, messages: Sequence[Message], count: Count, most: int, turns: Sequence[int] = ()
+    ) -> Sequence[Message]:
         """Shorten a conversation; see `Compaction.shorten`."""
-        kept = await self.summarised(messages)
+        kept = await self.summarised(messages, turns)
         if kept != [*messages] and count(kept) <= most:
             return kept
         _log.warning("no summary that fits: the oldest results and exchanges are dropped instead")
-        return await DropOldestResults(self.keep_turns, self.fill).shorten(messages, count, most)
+        return await DropOldestResults(self.keep_turns, self.fill).shorten(messages, count, most, turns)
 
-    async def summarised(self, messages: Sequence[Message]) -> list[Message]:
+    async def summarised(self, messages: Sequence[Message], turns: Sequence[int] = ()) -> list[Message]:
         """Put a summary in the place of the oldest exchanges, whatever the length.
 
         Args:
             messages: The conversation.
+            turns: Places of the messages at which turns begin, where that is known.
 
         Returns:
             The shorter conversation; the same one where nothing is older than the exchanges to keep, or no summary
             could be had.
         """
-        turns = exchanges(messages)
-        older = {at for turn in turns[: max(0, len(turns) - max(1, self.keep_turns))] for at in turn}
+        held = exchanges(messages, turns)
+        older = {at for turn in held[: max(0, len(held) - max(1, self.keep_turns))] for at in turn}
         summary = await self._summary([messages[at] for at in sorted(older)]) if older else ""
         if not summary:
             return [*messages]

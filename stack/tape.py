@@ -43,6 +43,7 @@ class Tape:
         session: Name of the session.
         ids: Everything sent and received, as one transcript.
         messages: The same as messages, for shields, compaction and people.
+        begins: Places in the messages, the unread ones included, at which turns begin.
         length: Number of events in the log.
         opening: The event that began the transcript.
         agent: Name of the agent that has the conversation.
@@ -61,6 +62,7 @@ class Tape:
     session: str
     ids: TokenIds = field(default_factory=TokenIds)
     messages: list[Message] = field(default_factory=list)
+    begins: list[int] = field(default_factory=list)
     length: int = 0
     opening: TurnStarted | None = None
     agent: str = ""
@@ -166,18 +168,23 @@ class Tape:
         if not self.ids:
             self.opening, self.tools, self.builtins = event, event.tools, event.builtins
         self.agent = event.agent or self.agent
+        self.begins.append(len(self.messages) + len(self.unread))
         self.unread += event.messages
 
     def _rewrite(self, event: TranscriptRewritten) -> None:
         turn = self.turn
         if turn is not None:
             if turn.mark.before is None:
-                turn.mark.before = (self.ids[: turn.mark.ids], self.messages[: turn.mark.messages])
-            self._read()
+                mark = turn.mark
+                mark.before = (self.ids[: mark.ids], self.messages[: mark.messages], self.begins[:-1])
+            self.messages += self._read()
             turn.prompted, turn.answer = turn.step + 1, None
             if event.reason == "handoff":
                 self.agent, turn.taker = turn.taker or self.agent, ""
                 turn.handed_over = turn.step
+        # Whatever shortens a conversation leaves its end as it is.
+        shift = len(event.messages) - len(self.messages)
+        self.begins = sorted({max(0, at + shift) for at in self.begins})
         self.ids, self.messages = TokenIds(event.token_ids), list(event.messages)
         self.tools, self.builtins = event.tools, event.builtins
 
@@ -189,8 +196,10 @@ class Tape:
         if reason == "refused" or not turn.step:
             mark = turn.mark
             if mark.before is not None:
-                ids, self.messages = mark.before
+                ids, self.messages, self.begins = mark.before
                 self.ids = TokenIds(ids)
+            else:
+                self.begins.pop()
             self.ids.truncate(mark.ids)
             del self.messages[mark.messages :]
             self.unread, self.agent, self.tools, self.builtins = [*mark.unread], mark.agent, mark.tools, mark.builtins

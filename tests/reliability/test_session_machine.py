@@ -345,8 +345,8 @@ class Walk(RuleBasedStateMachine):
     @rule(name=st.sampled_from(NAMES), thing=THINGS)
     def steer(self, name: str, thing: str) -> None:
         model = self.usable(name)
-        if model.state != "idle" or model.redacted or self.context_length < 8192:
-            return  # compaction takes what is said in between for the beginning of an exchange
+        if model.state != "idle" or model.redacted:
+            return
 
         async def steered() -> Event:
             last: Event | None = None

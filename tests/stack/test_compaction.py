@@ -18,9 +18,10 @@ from arriero.stack.compaction import (
     NotCompacted,
     compact_with,
     compacted,
+    exchanges,
 )
 from arriero.stack.errors import EngineUnavailable
-from arriero.stack.events import Event, LimitReached, TranscriptRewritten, TurnFinished
+from arriero.stack.events import Event, LimitReached, StepFinished, TranscriptRewritten, TurnFinished
 from arriero.stack.log import EventLog
 from arriero.stack.stack import Stack
 from arriero.stack.summary import ASKED, Summarise
@@ -96,6 +97,15 @@ async def test_older_results_of_the_running_turn_stay_unless_no_turn_is_to_be_ke
         await compacted(DropOldestResults(keep_turns=1), running, letters, 800)
     kept = await compacted(DropOldestResults(keep_turns=0, fill=1.0), running, letters, 700)
     assert [message.content for message in kept if message.role == "tool"] == [LEFT_OUT, LEFT_OUT, LONG]
+
+
+async def test_what_is_said_while_a_turn_runs_begins_no_exchange() -> None:
+    question, *more = exchange("now", LONG)
+    running = [question, *more[:2], Message("user", "hurry")]
+    said = [SYSTEM, *exchange("one", LONG), *running]
+    kept = await compacted(DropOldestResults(keep_turns=1), said, letters, 600, turns=[0, 5])
+    assert [*kept] == [SYSTEM, *running]
+    assert await compacted(DropOldestResults(keep_turns=2), said, letters, 2_000, turns=[0, 5]) == (*said,)
 
 
 async def test_room_is_left_so_that_the_next_step_need_not_compact_again() -> None:
@@ -336,6 +346,54 @@ async def test_a_long_turn_gives_up_its_own_older_results_when_no_turn_is_to_be_
     events = await run(stack, "Read all pages.", terms, "s1")
     assert of(TurnFinished, events)[0].text == "All read."
     assert any(message.content == LEFT_OUT for event in of(TranscriptRewritten, events) for message in event.messages)
+
+
+async def steered(stack: Stack, text: str, said: str, terms: Terms = READER) -> list[Event]:
+    """A turn that somebody speaks to after its first step."""
+    events: list[Event] = []
+    async for event in stack.run_turn([Message("user", text)], terms, session="s1"):
+        events.append(event)
+        if isinstance(event, StepFinished) and event.step == 1:
+            await stack.say("s1", Message("user", said))
+    return events
+
+
+async def test_a_running_turn_that_is_spoken_to_keeps_its_question_its_call_and_its_result(event_log: EventLog) -> None:
+    answers = [
+        call("page", number=1),
+        "Read 1.<|eot_id|>",
+        call("page", number=2),
+        call("page", number=3),
+        "Read.<|eot_id|>",
+    ]
+    stack = scripted_stack(*answers, log=event_log, context_length=2_800)
+    await run(stack, "Read page 1.", READER, "s1")
+    events = await steered(stack, "Read page 2.", "And page 3.")
+    assert of(TurnFinished, events)[0].text == "Read."
+    (rewritten,) = of(TranscriptRewritten, events)
+    texts = [str(message.content) for message in rewritten.messages]
+    assert "Read page 1." not in texts
+    place = texts.index("Read page 2.")
+    assert [message.role for message in rewritten.messages[place:]] == [
+        "user", "assistant", "tool", "user", "assistant", "tool",
+    ]  # fmt: skip
+    assert LEFT_OUT not in texts[place:]
+
+
+async def test_turns_are_told_apart_after_the_conversation_was_shortened(event_log: EventLog) -> None:
+    """Two turns are kept, and each was spoken to: that makes no four."""
+    terms = replace(READER, compaction=DropOldestResults(keep_turns=2))
+    answers = [answer for number in range(8) for answer in (call("page", number=number), "Read.<|eot_id|>")]
+    stack = scripted_stack(*answers, log=event_log, context_length=4_000)
+    rewritten: list[TranscriptRewritten] = []
+    for number in range(8):
+        rewritten += of(TranscriptRewritten, await steered(stack, f"Read page {number}.", f"Mind {number}.", terms))
+        tape = fold("s1", await event_log.read("s1"))
+        held = exchanges(tape.messages, tape.begins)
+        assert [tape.messages[turn[0]].content for turn in held[-2:]] == [
+            f"Read page {one}." for one in range(max(0, number - 1), number + 1)
+        ]
+    assert len(rewritten) > 1
 
 
 async def test_a_policy_that_gives_up_what_must_stay_fails_the_turn_before_the_model_is_asked() -> None:
