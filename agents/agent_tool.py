@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from arriero.agents.turn import Turn, Waiting
 from arriero.prompts.messages import JSON
 from arriero.stack.decisions import Decision
-from arriero.stack.dispatch import call_key
 from arriero.stack.events import (
     CallProgressed,
     CallStarted,
@@ -117,7 +116,7 @@ async def _turn(agent: "Agent[Any, Any]", session: str, task: str, context: Tool
     decisions = _NO_DECISIONS
     if isinstance(before[-1], TurnPaused):
         paused = Turn.of(before, session, agent.reader)
-        given = await _handed_on(log, context, paused.waiting[0], before)
+        given = await _handed_on(log, context, session, paused.waiting[0], before)
         if given is None:
             return paused
         decisions = {paused.waiting[0].id: given}
@@ -146,7 +145,9 @@ async def _watched(
     return Turn.of(events, session, agent.reader)
 
 
-async def _handed_on(log: EventLog, context: ToolContext, waiting: Waiting, nested: Sequence[Event]) -> Decision | None:
+async def _handed_on(
+    log: EventLog, context: ToolContext, session: str, waiting: Waiting, nested: Sequence[Event]
+) -> Decision | None:
     """The decision that the outer turn was given for what the nested one waits for, if it has not taken it yet."""
     outer = [record.event for record in await log.read(context.session, context.run)]
 
@@ -154,10 +155,8 @@ async def _handed_on(log: EventLog, context: ToolContext, waiting: Waiting, nest
         return f"{asked.step}.{asked.position}" == waiting.id and asked.asked == waiting.asked
 
     def is_handed_on(asked: DecisionAsked) -> bool:
-        key = call_key(context.session, context.run, asked.step, asked.position)
-        return (
-            key == context.idempotency_key and asked.asked == waiting.asked and asked.nested.endswith(f"#{waiting.id}")
-        )
+        # The whole name: what was asked of the session that this one is a branch of was another question.
+        return asked.nested == f"{session}#{waiting.id}" and asked.asked == waiting.asked
 
     taken, given = len(_decided(nested, is_taken)), _decided(outer, is_handed_on)
     return given[taken] if taken < len(given) else None

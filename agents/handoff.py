@@ -74,7 +74,8 @@ def handoff(
     """Let an agent give the conversation to another one, when its model calls a tool for it.
 
     The other agent answers in the same turn, with its own instructions and tools, and has the conversation from then
-    on: the session's next turn is its turn too, also in another process.
+    on: the session's next turn is its turn too, also in another process. It answers on the stack of the agent that was
+    asked: one session has one engine.
 
     Args:
         agent: The other agent, or a function that gives it, for two agents that hand over to each other.

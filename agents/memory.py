@@ -7,7 +7,7 @@ from pathlib import Path
 import anyio.to_thread
 
 from arriero.agents.memory_store import Embed, MemoryStore
-from arriero.tools import ToolContext, ToolDefinitionError, ToolGroup
+from arriero.tools import ToolContext, ToolDefinitionError, ToolError, ToolGroup
 from arriero.tools.declared import describe
 
 Scope = str | Callable[[ToolContext], str]
@@ -64,7 +64,10 @@ def memory(
     store = MemoryStore(path, embed=embed, most=most, longest=longest)
 
     def owner(context: ToolContext) -> str:
-        return scope if isinstance(scope, str) else scope(context)
+        named: object = scope if isinstance(scope, str) else scope(context)
+        if not isinstance(named, str):
+            raise ToolError(f"nobody's memories can be used here: their scope is {type(named).__name__}, not text")
+        return named
 
     def remember(context: ToolContext, text: str) -> str:  # noqa: D417  the model gives no context
         """Keep a fact for later conversations.

@@ -27,6 +27,8 @@ _TABLE = (
 # porter: "mules" finds "mule"; https://www.sqlite.org/fts5.html#porter_tokenizer
 _WORDS = "CREATE VIRTUAL TABLE words USING fts5 (text, tokenize = 'porter unicode61 remove_diacritics 2')"
 _WORD = re.compile(r"\w+")
+# Scripts without spaces between words: Thai to Myanmar, Khmer, Chinese and Japanese. Each character is a word.
+_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _MOST_WORDS = 64
 _FUSION = 60  # of reciprocal rank fusion: Cormack, Clarke, Buettcher (SIGIR 2009)
 
@@ -103,7 +105,7 @@ class MemoryStore:
         Raises:
             ToolError: The text is empty or too long, the scope is full, or the file cannot be written.
         """
-        text = _clean(text)
+        scope, text = _clean(scope), _clean(text)
         if not text:
             raise ToolError("there is nothing to remember: the text is empty")
         if len(text) > self._longest:
@@ -118,7 +120,7 @@ class MemoryStore:
             row = (scope, text, time.time(), vector)
             added = run("INSERT INTO memories (scope, text, time, vector) VALUES (?, ?, ?, ?)", row).lastrowid
             if self._full_text:
-                run("INSERT INTO words (rowid, text) VALUES (?, ?)", (added, text))
+                run("INSERT INTO words (rowid, text) VALUES (?, ?)", (added, _spaced(text)))
             return int(added or 0)
 
     def recall(self, scope: str, query: str = "", count: int = 5) -> list[Memory]:
@@ -135,7 +137,7 @@ class MemoryStore:
         Raises:
             ToolError: The file cannot be read.
         """
-        query = _clean(query)
+        scope, query = _clean(scope), _clean(query)[: self._longest]
         if self._opened is None and not self._path.exists():
             return []
         near = self._embed([query])[0] if self._embed and query else None
@@ -161,6 +163,7 @@ class MemoryStore:
         Raises:
             ToolError: The file cannot be written.
         """
+        scope = _clean(scope)
         with self._writing() as run:
             there = run("DELETE FROM memories WHERE scope = ? AND id = ?", (scope, id)).rowcount > 0
             if there and self._full_text:
@@ -228,7 +231,7 @@ class MemoryStore:
         if not self._full_text:  # the file was made by an SQLite without it
             rows = run("SELECT id, text FROM memories WHERE scope = ? ORDER BY id", (scope,)).fetchall()
             return [rows[at][0] for at in Ranking([text for _, text in rows]).best(query, count)]
-        words = _WORD.findall(query)[:_MOST_WORDS]
+        words = _WORD.findall(_spaced(query))[:_MOST_WORDS]
         if not words:
             return []
         wanted = " OR ".join(f'"{word}"' for word in words)  # in quotes, no word is an operator
@@ -266,6 +269,11 @@ def _fused(ranked: Sequence[Sequence[int]]) -> list[int]:
 def _read(run: Callable[..., Any], ids: Sequence[int]) -> list[Memory]:
     rows = (run("SELECT id, text, time FROM memories WHERE id = ?", (id_,)).fetchone() for id_ in ids)
     return [Memory(*row) for row in rows]
+
+
+def _spaced(text: str) -> str:
+    """The text with words apart, for the index."""
+    return _UNSPACED.sub(r" \g<0> ", text)
 
 
 def _clean(text: str) -> str:

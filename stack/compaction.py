@@ -161,7 +161,8 @@ async def compacted(
 
     Raises:
         NotCompacted: Even what the policy left is too long.
-        InvalidCompaction: It gave up a leading system message or the last message, or left a result without its call.
+        InvalidCompaction: It gave up a leading system message or the last message, left a result without its call, or
+            gave something other than messages.
 
     Example:
         >>> import anyio
@@ -169,7 +170,10 @@ async def compacted(
         >>> anyio.run(compacted, DropOldestResults(keep_turns=1), said, len, 2)
         (Message(role='user', content='How are you?', tool_calls=(), end=None),)
     """
-    kept = tuple(await policy.shorten(messages, count, most, turns))
+    given: object = await policy.shorten(messages, count, most, turns)
+    if not isinstance(given, Sequence) or not all(isinstance(one, Message) for one in given):
+        raise InvalidCompaction(f"the policy {policy.name!r} gave no list of messages, or not of messages alone")
+    kept = tuple(given)
     problem = _problem(messages, kept)
     if problem:
         raise InvalidCompaction(f"the policy {policy.name!r} {problem}")
@@ -229,7 +233,11 @@ class _Function:
     async def shorten(
         self, messages: Sequence[Message], count: Count, most: int, turns: Sequence[int] = ()
     ) -> Sequence[Message]:
-        return await self.function(messages, count, most)
+        given: object = self.function(messages, count, most)
+        if not isinstance(given, Awaitable):
+            raise InvalidCompaction(f"the function of the policy {self.name!r} is not async: write `async def`")
+        kept: Sequence[Message] = await given
+        return kept
 
 
 def _replaceable(messages: Sequence[Message], turns: Sequence[Sequence[int]], keep_turns: int) -> list[int]:

@@ -96,9 +96,10 @@ class Summarise:
         self, messages: Sequence[Message], count: Count, most: int, turns: Sequence[int] = ()
     ) -> Sequence[Message]:
         """Shorten a conversation; see `Compaction.shorten`."""
-        kept = await self.summarised(messages, turns)
-        if kept != [*messages] and count(kept) <= most:
-            return kept
+        if count(self._around(messages, turns, "")) <= most:  # else no summary is short enough, and none is asked for
+            kept = await self.summarised(messages, turns)
+            if kept != [*messages] and count(kept) <= most:
+                return kept
         _log.warning("no summary that fits: the oldest results and exchanges are dropped instead")
         return await DropOldestResults(self.keep_turns, self.fill).shorten(messages, count, most, turns)
 
@@ -113,13 +114,20 @@ class Summarise:
             The shorter conversation; the same one where nothing is older than the exchanges to keep, or no summary
             could be had.
         """
-        held = exchanges(messages, turns)
-        older = {at for turn in held[: max(0, len(held) - max(1, self.keep_turns))] for at in turn}
+        older = self._older(messages, turns)
         summary = await self._summary([messages[at] for at in sorted(older)]) if older else ""
-        if not summary:
-            return [*messages]
-        first = min(older)
-        told = [Message("user", ASKED), Message("assistant", summary)]
+        return self._around(messages, turns, summary) if summary else [*messages]
+
+    def _older(self, messages: Sequence[Message], turns: Sequence[int]) -> set[int]:
+        """Places of the messages that a summary stands for."""
+        held = exchanges(messages, turns)
+        return {at for turn in held[: max(0, len(held) - max(1, self.keep_turns))] for at in turn}
+
+    def _around(self, messages: Sequence[Message], turns: Sequence[int], summary: str) -> list[Message]:
+        """The conversation with a summary in the place of the oldest exchanges."""
+        older = self._older(messages, turns)
+        first = min(older, default=len(messages))
+        told = [Message("user", ASKED), Message("assistant", summary)] if older else []
         return [*messages[:first], *told, *(one for at, one in enumerate(messages) if at > first and at not in older)]
 
     async def _summary(self, messages: Sequence[Message]) -> str:
@@ -156,5 +164,8 @@ def _told(message: Message) -> str:
     content = message.content
     if isinstance(content, tuple):
         content = "\n".join(part.text if isinstance(part, TextPart) else "(a picture)" for part in content)
-    calls = [f"(calls {call.name} with {json.dumps(dict(call.arguments))})" for call in message.tool_calls]
+    calls = [
+        f"(calls {call.name} with {json.dumps(dict(call.arguments), ensure_ascii=False)})"
+        for call in message.tool_calls
+    ]
     return "\n".join([*([as_text(content)] if content else []), *calls])

@@ -8,13 +8,13 @@ import anyio
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "stack"))
 
-from failing_log import FailingLog  # noqa: E402  it is found there
+from failing_log import FailingLog
 
-from arriero import Agent, tool  # noqa: E402  after the path
-from arriero.stack.decisions import Decision  # noqa: E402
-from arriero.stack.log import open_log  # noqa: E402
-from arriero.testing import call, scripted_stack, when  # noqa: E402
-from arriero.tools import ToolContext  # noqa: E402
+from arriero import Agent, tool
+from arriero.stack.decisions import Decision
+from arriero.stack.log import open_log
+from arriero.testing import call, scripted_stack, when
+from arriero.tools import ToolContext
 
 SCRIPT = (
     when("Go", call("helper", task="Work.")),
@@ -51,7 +51,7 @@ async def live(address: str, notes: Path, dies_at: int) -> None:
     begun = await stack.log.length("s1")
     turn = await (agent.resume("s1") if begun else agent.run("Go", session="s1"))
     while turn.reason == "paused":
-        paid = "pay" in notes.read_text()
+        paid = "pay" in await anyio.Path(notes).read_text()
         decision = Decision.answer("paid 5") if paid else Decision.run()
         turn = await agent.resume("s1", decisions={turn.waiting[0].id: decision})
     print(turn.text, flush=True)

@@ -343,6 +343,20 @@ async def test_a_kill_between_the_decision_and_the_nested_turn_loses_nothing(tmp
     await log.aclose()
 
 
+async def test_a_branch_asks_for_itself_and_takes_the_decision_about_its_own_call(tmp_path: Path) -> None:
+    paid: list[int] = []
+    log = SQLiteLog(tmp_path / "log.sqlite")
+    signing = call("sign", paper="will")
+    stack, agent = agents(log, paid, TASK, signing, signing, "Not signed.<|eot_id|>", DONE)
+    await agent.run("Go", session="s1")
+    branch = await stack.fork("s1")
+    turn = await agent.resume(branch, decisions={"1.0": Decision.run()})
+    assert turn.reason == "paused"  # the task is given anew in the branch: this is another call
+    turn = await agent.resume(branch, decisions={"1.0": Decision.deny("not here")})
+    assert (turn.text, paid) == ("Done.", [])
+    await log.aclose()
+
+
 async def test_a_decision_is_handed_on_once_only(tmp_path: Path) -> None:
     paid: list[int] = []
     log = SQLiteLog(tmp_path / "log.sqlite")

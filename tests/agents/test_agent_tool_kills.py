@@ -1,11 +1,11 @@
 """Agents in agents under `kill -9`, after one commit and another, of either turn, on both stores."""
 
 import secrets
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
+import anyio
 import pytest
 from scripted import kinds
 
@@ -24,11 +24,10 @@ async def test_no_step_of_either_turn_is_run_twice_and_no_payment_is_made_twice(
     notes = tmp_path / "notes"
     notes.touch()
     script = Path(__file__).with_name("killed_helper.py")
-    done = subprocess.run(
-        [sys.executable, str(script), address, str(notes)], capture_output=True, text=True, timeout=120, check=False
-    )
-    *_, text, kills = done.stdout.splitlines()
-    assert (text, done.returncode) == ("All done.", 0), done.stderr
+    with anyio.fail_after(120):
+        done = await anyio.run_process([sys.executable, str(script), address, str(notes)], check=False)
+    *_, text, kills = done.stdout.decode().splitlines()
+    assert (text, done.returncode) == ("All done.", 0), done.stderr.decode()
     assert int(kills) >= 5
     log = open_log(address)
     nested = {turn.session for turn in await log.turns()} - {"s1"}

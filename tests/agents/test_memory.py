@@ -95,6 +95,45 @@ async def test_the_scope_may_be_told_by_what_the_caller_gave(path: Path) -> None
     assert [one["text"] for one in found.content] == ["hay"]  # type: ignore[index,call-overload,union-attr]
 
 
+@pytest.mark.parametrize("deps", [None, 7])
+async def test_a_scope_that_is_no_text_is_told_and_not_taken_for_nobodys(path: Path, deps: object) -> None:
+    tools = Registry([memory(path, scope=lambda context: context.deps)])
+    for name, arguments in (("remember", {"text": "hay"}), ("recall", {}), ("forget", {"id": 1})):
+        result = await tools.call(ToolCall(name, arguments), ToolContext(deps=deps))
+        assert f"their scope is {type(deps).__name__}, not text" in str(result.error)
+
+
+def test_a_scope_may_be_any_text(path: Path) -> None:
+    store = MemoryStore(path)
+    for scope in ("\ud800", "Señor 騾\0", "'; --"):
+        number = store.remember(scope, "hay")
+        assert texts(store, scope) == ["hay"]
+        assert store.forget(scope, number)
+
+
+@pytest.mark.parametrize(
+    ("text", "query"),
+    [
+        ("騾馬ズリは橋を怖がる。", "橋は?"),
+        ("骡子怕桥。", "怕"),
+        ("ล่อกลัวสะพาน", "สะพาน"),
+        ("Мулы боятся мостов", "мулы"),
+    ],
+)
+def test_words_are_found_in_scripts_without_spaces(path: Path, text: str, query: str) -> None:
+    store = MemoryStore(path)
+    store.remember("a", text)
+    store.remember("a", "hay")
+    assert texts(store, "a", query) == [text]
+    assert texts(store, "a", "volcano") == []
+
+
+def test_a_huge_query_finds_what_its_beginning_says(path: Path) -> None:
+    store = MemoryStore(path)
+    store.remember("a", "hay")
+    assert texts(store, "a", "hay " + "oats " * 1_000_000) == ["hay"]
+
+
 def test_words_find_their_other_forms_and_the_rarer_word_counts_more(path: Path) -> None:
     store = MemoryStore(path)
     for text in ("The mule eats hay.", "The pass is closed.", "The mules of Señor Díaz cross the pass."):

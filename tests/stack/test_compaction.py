@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import anyio
 import pytest
@@ -197,6 +198,24 @@ async def test_a_policy_that_gives_up_what_must_stay_is_refused(kept: list[Messa
         await compacted(compact_with("careless", careless), CONVERSATION, letters, 10_000)
 
 
+@pytest.mark.parametrize("given", [None, 7, ["ask four"], [SYSTEM, None]])
+async def test_a_policy_that_gives_something_else_is_refused(given: Any) -> None:
+    async def careless(messages: Sequence[Message], count: object, most: int) -> Sequence[Message]:
+        kept: Sequence[Message] = given
+        return kept
+
+    with pytest.raises(InvalidCompaction, match="'careless' gave no list of messages"):
+        await compacted(compact_with("careless", careless), CONVERSATION, letters, 10_000)
+
+
+async def test_a_function_that_is_not_async_is_refused() -> None:
+    def newest(messages: Sequence[Message], count: object, most: int) -> Any:
+        return messages[-1:]
+
+    with pytest.raises(InvalidCompaction, match="'newest' is not async"):
+        await compacted(compact_with("newest", newest), CONVERSATION, letters, 10_000)
+
+
 def writer(*answers: str | Say, **settings: int) -> Stack:
     return scripted_stack(*answers, extending=False, **settings)
 
@@ -280,6 +299,25 @@ async def test_nothing_older_than_the_turns_to_keep_needs_no_model() -> None:
     with pytest.raises(NotCompacted):
         await compacted(Summarise(stack), [SYSTEM, *exchange("one", LONG)], letters, 50)
     assert engine_of(stack).requests == []
+
+
+async def test_no_model_is_asked_where_no_summary_could_be_short_enough() -> None:
+    stack = writer()
+    said = [SYSTEM, *exchange("one"), *exchange("two", LONG, LONG)[:-1]]
+    with pytest.raises(NotCompacted):
+        await compacted(Summarise(stack, keep_turns=1), said, letters, 900)
+    assert engine_of(stack).requests == []
+
+
+async def test_the_record_tells_arguments_as_they_were_written() -> None:
+    stack = writer("Short.<|eot_id|>")
+    said = [
+        Message("user", "?"),
+        Message("assistant", "", (ToolCall("read", {"of": "Señor 騾"}),)),
+        Message("tool", "x"),
+    ]
+    await Summarise(stack, keep_turns=1).shorten([*said, Message("user", "And?")], letters, 1_000)
+    assert '{"of": "Señor 騾"}' in engine_of(stack).tokenizer.decode(engine_of(stack).requests[0])
 
 
 async def test_pictures_and_parts_are_told_of() -> None:
