@@ -57,7 +57,7 @@ _GIVE_BACK = "DELETE FROM leases WHERE session = ? AND owner = ?"
 _LEASES = "SELECT session, owner, renewed, {now} FROM leases {where}"
 _OF_SESSION = "WHERE session = ?"
 _PART = 256
-"""Events in one statement."""
+"""Events in one statement: databases take some thousand values in one."""
 
 
 class DatabaseLog(ABC):
@@ -95,7 +95,11 @@ class DatabaseLog(ABC):
         now = time.time()
         if now > self._held.get(session, now):
             await self._reassure(session)
-        await self._insert([self._row(session, turn, seq + at, now, event) for at, event in enumerate(events)])
+        rows = [self._row(session, turn, seq + at, now, event) for at, event in enumerate(events)]
+        if len(rows) > _PART:
+            await self._change(_inserting(rows))
+        else:
+            await self._insert(rows)
 
     async def read(self, session: str, turn: str | None = None) -> list[Record]:
         """Events of a session or turn; see `EventLog.read`."""
@@ -182,8 +186,7 @@ class DatabaseLog(ABC):
             LogError: The log could not be written.
         """
         rows = [self._row(record.session, record.turn, record.seq, record.time, record.event) for record in records]
-        parts = [rows[first : first + _PART] for first in range(0, len(rows), _PART)]
-        statements: list[Statement] = [inserting(part) for part in parts]
+        statements = _inserting(rows)
         if redacted:
             statements.append((_LEASE.format(now=self._now), [records[0].session, REDACTED]))
         await self._change(statements)
@@ -360,6 +363,10 @@ class DatabaseLog(ABC):
             if renewed >= len(held):  # else some were lost, which their next append finds out
                 with self._lock:
                     self._held.update({session: until for session in held if session in self._held})
+
+
+def _inserting(rows: Sequence[Row]) -> list[Statement]:
+    return [inserting(rows[first : first + _PART]) for first in range(0, len(rows), _PART)]
 
 
 def _busy(session: str, owner: str, silent: float) -> str:

@@ -73,6 +73,16 @@ async def test_events_are_written_all_or_none(event_log: DatabaseLog) -> None:
     assert [record.seq for record in await event_log.read("alice")] == [1]
 
 
+async def test_many_events_are_one_commit_too(event_log: DatabaseLog) -> None:
+    many = [PromptAppended(1, (number,)) for number in range(7000)]
+    await event_log.append("alice", "t1", 6999, EVENTS[:1])
+    with pytest.raises(LogConflict):
+        await event_log.append("alice", "t1", 0, many)
+    assert len(await event_log.read("alice")) == 1
+    await event_log.append("bob", "t1", 0, many)
+    assert [record.event for record in await event_log.read("bob")] == many
+
+
 async def test_a_closed_log_says_so(log_address: str) -> None:
     log = open_log(log_address)
     await log.append("alice", "t1", 0, EVENTS)
