@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Generator, Iterable, Sized
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Generator, Iterable, Sequence, Sized
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -17,6 +17,7 @@ from arriero.agents.output import Output
 from arriero.agents.turn import Turn
 from arriero.prompts.errors import ArrieroError, InvalidMessage
 from arriero.stack.events import TurnFailed, TurnFinished
+from arriero.stack.log import Record
 from arriero.stack.stack import Stack
 from arriero.stack.terms import InvalidLimit
 from arriero.tools.owned_task import started
@@ -273,34 +274,64 @@ async def settle(
     """
     if not named:
         return replace(item, turn=await agent.run(item.text, session=item.session, deps=deps))
+    place = await _place(stack, item)
+    if place.is_over:  # it is nobody's any more: another process may look at it just now
+        return place.known(agent, item)
     claim = f"{item.session}#"  # the turn takes the session itself; this is for looking at it and then taking it
     await stack.log.take(claim)
     try:
-        return await _resumed(agent, stack, item, deps)
+        return await _went_on(agent, stack, item, deps)
     finally:
         with anyio.CancelScope(shield=True):
             await stack.log.release(claim)
 
 
-async def _resumed(agent: "Agent[Any, Output]", stack: Stack, item: Item[Output], deps: Any) -> Item[Output]:
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where the turn of an item is, or is to be.
+
+    Args:
+        session: The session.
+        records: What the log has of it.
+        before: Session and last event to copy it from, where the log has nothing of it; None to begin it.
+    """
+
+    session: str
+    records: Sequence[Record]
+    before: tuple[str, int] | None
+
+    @property
+    def is_over(self) -> bool:
+        return bool(self.records) and isinstance(self.records[-1].event, TurnFinished)
+
+    def known(self, agent: "Agent[Any, Output]", item: Item[Output]) -> Item[Output]:
+        last = [record.event for record in self.records if record.turn == self.records[-1].turn]
+        return replace(item, session=self.session, turn=agent.turn_of(last, self.session), known=True)
+
+
+async def _place(stack: Stack, item: Item[Any]) -> _Place:
     before: tuple[str, int] | None = None
     for attempt in count(1):
         session = item.session if attempt == 1 else f"{item.session}~{attempt}"
         records = await stack.log.read(session)
-        if not records:
-            if before is None:
-                return replace(item, turn=await agent.run(item.text, session=session, deps=deps))
-            await stack.fork(before[0], at=before[1], into=session)
         end = records[-1].event if records else None
-        if not isinstance(end, TurnFinished):
-            turn = await agent.resume(session, deps=deps)
-            return replace(item, session=session, turn=turn)
-        if end.reason not in _TRIED_AGAIN:
-            last = [record.event for record in records if record.turn == records[-1].turn]
-            return replace(item, session=session, turn=agent.turn_of(last, session), known=True)
+        if not isinstance(end, TurnFinished) or end.reason not in _TRIED_AGAIN:
+            return _Place(session, records, before)
         going = [record.seq for record in records if not isinstance(record.event, TurnFailed | TurnFinished)]
         before = (session, going[-1])
     raise AssertionError("attempts are counted without end")
+
+
+async def _went_on(agent: "Agent[Any, Output]", stack: Stack, item: Item[Output], deps: Any) -> Item[Output]:
+    place = await _place(stack, item)
+    if place.is_over:
+        return place.known(agent, item)
+    if not place.records:
+        if place.before is None:
+            return replace(item, turn=await agent.run(item.text, session=place.session, deps=deps))
+        session, last = place.before
+        await stack.fork(session, at=last, into=place.session)
+    return replace(item, session=place.session, turn=await agent.resume(place.session, deps=deps))
 
 
 async def _read(inputs: Inputs) -> AsyncGenerator[str, None]:

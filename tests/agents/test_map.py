@@ -271,6 +271,14 @@ async def test_two_maps_of_one_name_at_once_give_each_input_one_turn(event_log: 
     assert len(turns) == len({turn.session for turn in turns}) == 6
 
 
+async def test_what_is_finished_is_read_while_another_process_is_at_it(event_log: EventLog) -> None:
+    stack = scripted_stack(*answers(0), log=event_log)
+    (done,) = await map_inputs(Agent(stack), stack, asking(0), name="loads", progress=False)
+    await event_log.take(f"{done.session}#")
+    (known,) = await map_inputs(Agent(stack), stack, asking(0), name="loads", progress=False)
+    assert (known.output, known.known) == ("Load 0.", True)
+
+
 @given(st.lists(st.integers(0, 3), max_size=6), st.lists(st.integers(0, 3), max_size=6))
 @settings(max_examples=20, deadline=None)
 def test_an_input_is_known_as_often_as_it_was_there_before(first: list[int], second: list[int]) -> None:
@@ -342,6 +350,7 @@ import os, sys
 import anyio
 from arriero import Agent, tool
 from arriero.agents.map import map_inputs
+from arriero.stack.log import open_log
 from arriero.testing import Say, call, scripted_stack, when
 
 @tool
@@ -360,32 +369,39 @@ async def main():
         when("mule 0?", "Load 0."),
         when("mule 1?", call("weigh", mule=1)),
         when("81", Say("It weighs 81.", before=hang if "hang" in sys.argv else None)),
-        log=sys.argv[1],
+        log=open_log(sys.argv[1]),
     )
     inputs = [f"What of mule {number}?" for number in range(2)]
-    for item in await map_inputs(Agent(stack, tools=[weigh]), stack, inputs, name="loads"):
-        print(item.output, item.known)
+    async for item in map_inputs(Agent(stack, tools=[weigh]), stack, inputs, name="loads"):
+        print(item.output, item.known, flush=True)
     await stack.aclose()
 
 anyio.run(main)
 """
 
 
-def program(folder: Path, *words: str, stderr: int = subprocess.PIPE) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-c", PROGRAM, str(folder / "events.sqlite"), str(folder / "weighed"), *words]
+def program(folder: Path, *words: str, log: str = "", stderr: int = subprocess.PIPE) -> "subprocess.Popen[str]":
+    log = log or str(folder / "events.sqlite")
+    command = [sys.executable, "-c", PROGRAM, log, str(folder / "weighed"), *words]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-async def test_a_map_that_was_stopped_goes_on_where_it_was(tmp_path: Path, how: signal.Signals) -> None:
-    stopped = program(tmp_path, "hang")
+@pytest.mark.parametrize(
+    ("how", "store"), [(signal.SIGKILL, "sqlite"), (signal.SIGKILL, "postgres"), (signal.SIGINT, "sqlite")]
+)
+async def test_a_map_that_was_stopped_goes_on_where_it_was(
+    tmp_path: Path, how: signal.Signals, store: str, request: pytest.FixtureRequest
+) -> None:
+    schema = f"?schema=map_{secrets.token_hex(6)}"
+    log = request.getfixturevalue("postgres_dsn") + schema if store == "postgres" else ""
+    stopped = program(tmp_path, "hang", log=log)
     assert stopped.stdout is not None
-    assert stopped.stdout.readline() == "hanging\n"
+    assert {stopped.stdout.readline() for _ in range(2)} == {"hanging\n", "Load 0. False\n"}
     os.kill(stopped.pid, how)
     _, err = stopped.communicate(timeout=20)
     assert stopped.returncode in (-how, 130, 1)
     assert ("KeyboardInterrupt" in err) == (how is signal.SIGINT)
-    out, err = program(tmp_path).communicate(timeout=60)
+    out, err = program(tmp_path, log=log).communicate(timeout=60)
     assert out == "Load 0. True\nIt weighs 81. False\n", err
     assert "map: 2 of 2 done, 1 known\n" in err
     assert (tmp_path / "weighed").read_text() == "1\n"
