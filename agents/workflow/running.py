@@ -326,14 +326,14 @@ class Running:
             try:
                 output = dump(step.gives, await self._call(step, arguments, context))
             except BaseException as error:
+                while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+                    error = error.exceptions[0]  # what a task group in the step has wrapped
                 if isinstance(error, (anyio.get_cancelled_exc_class(), LogError, InvalidDecision)):
-                    raise  # the run breaks off here, as if the process had died
+                    raise error  # the run breaks off here, as if the process had died
                 if context.waiting:
                     self._waits(step, key, context.waiting)
                 if not isinstance(error, Exception):
                     raise
-                while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
-                    error = error.exceptions[0]  # what a task group in the step has wrapped
                 failures += 1
                 await self._failed(step, key, attempt, error, failures)
                 with anyio.move_on_after(step.retry.pause(failures)):

@@ -30,6 +30,7 @@ CALLS = {
     "output shield": [("web_search", {"query": "secret of Mount Harrow"})],
 }
 PRINTED = {
+    "research": ["The result is 6420.", "The result is 10240."],
     "planner": [
         "What is the load of Zuri?",
         "The load of Bramble is 120 kilograms [",

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import anyio
 import pytest
 from failing_log import FailingLog
 from scripted import call
@@ -148,6 +149,25 @@ async def test_a_decision_about_a_turn_may_be_given_to_its_session(log: Database
     stack: Stack = who.open_stack
     await stack.decide(pending.session, pending.id.rpartition(":")[2], Decision.run())
     assert (await flow().resume("r", log=log, deps=who)).output == "Not much."
+
+
+async def test_a_log_that_fails_in_a_task_group_of_a_step_breaks_it_off(
+    log: DatabaseLog, loads: list[str]
+) -> None:
+    gathered = Workflow("gathered", takes=str, gives=str)
+
+    @gathered.step(gathered.input, idempotent=True)
+    async def asked(at: NodeContext[Agent[None, str]], mule: str) -> str:
+        async with anyio.create_task_group() as group:
+            group.start_soon(at.ask, at.deps, f"What does {mule} carry?")
+        return mule
+
+    gathered.returns(asked)
+    failing = FailingLog(log, 4)
+    with pytest.raises(LogError):
+        await gathered.run("Zuri", log=failing, deps=agents(failing, loads), run="r")
+    assert (await gathered.resume("r", log=log, deps=agents(log, loads))).output == "Zuri"
+    assert {turn.session for turn in await log.turns()} == {"r", "r/asked/driver"}
 
 
 async def test_a_further_attempt_asks_in_a_new_session(log: DatabaseLog, loads: list[str]) -> None:
