@@ -41,6 +41,7 @@ class Dispatch:
         """Results that are not logged yet, by the position of the call."""
         self._context = context
         self._calls: dict[int, tuple[ToolCall, asyncio.Task[None]]] = {}
+        self._given_up: list[asyncio.Task[None]] = []
         self._heard: deque[CallProgressed] = deque()
         self._news: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -124,29 +125,27 @@ class Dispatch:
         if not self.ended:
             self._quiet()
 
-    async def give_up(self, unwanted: Callable[[int, ToolCall], bool] = lambda *_: True) -> None:
-        """Cancel calls, and wait until they have ended.
+    def give_up(self, unwanted: Callable[[int, ToolCall], bool] = lambda *_: True) -> None:
+        """Cancel calls, and forget what they gave. `aclose` waits until they have ended.
 
         Args:
             unwanted: Which: given a position and the call there.
         """
-        tasks = []
         for position, (call, task) in [*self._calls.items()]:
             if unwanted(position, call):
                 del self._calls[position]
                 task.cancel()
-                tasks.append(task)
+                self._given_up.append(task)
         for position, result in [*self.ended.items()]:
             if unwanted(position, result.call):
                 del self.ended[position]
-        if tasks:
-            with anyio.CancelScope(shield=True):
-                await asyncio.wait(tasks)
 
-    def cancel(self) -> None:
-        """Cancel all calls at once. `give_up` waits for them."""
-        for _, task in self._calls.values():
-            task.cancel()
+    async def aclose(self) -> None:
+        """Cancel all calls, and wait until they have ended."""
+        self.give_up()
+        if self._given_up:
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait(self._given_up)
 
     def _hear(self, call: ToolCall, said: object) -> None:
         if isinstance(said, Progress) and len(self._heard) < _WAITING_PROGRESS:  # a reader who is slow misses some

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
 
 from arriero.prompts.errors import ArrieroError
 from arriero.prompts.messages import Message, ToolCall
@@ -17,7 +16,6 @@ from arriero.stack.events import (
     MessageAdded,
     StepFinished,
     TextDelta,
-    TranscriptRewritten,
     TurnResumed,
     TurnStarted,
 )
@@ -25,9 +23,8 @@ from arriero.stack.gates import allowed, judged_beside, verdicts_of
 from arriero.stack.generation import Generation
 from arriero.stack.limits import after_calls, before_calls, before_step
 from arriero.stack.open_turn import CallState, total
-from arriero.stack.rendering import Rendering
 from arriero.stack.running import Running, without_text
-from arriero.stack.terms import Handoff
+from arriero.stack.takeover import take_over, wanted
 from arriero.stack.waiting import given, plan
 from arriero.tools import ToolResult
 
@@ -171,16 +168,22 @@ class TurnLoop(Running):
         usage = total(turn.usage, said.usage)
         limit = before_calls(turn, self.terms, calls, usage) if calls else self._cut(generation)
         if not calls or limit is not None:
-            await self.dispatch.give_up()
+            self.dispatch.give_up()
+        if not calls:
             self._said, self._limit = said, limit
             self.next = self._conclude
+            return
+        # Text beside a call was judged by nobody.
+        withheld = bool(self.terms.output_shields and parsed.content)
+        shown = without_text(said) if withheld else said
+        if limit is not None:
+            end = self.end("" if withheld else parsed.content, "limit")
+            await self.commit([said, limit, end], shown=[shown, limit, end])
             return
         events = await self._first_plan(said.step, calls)
         if self.dispatch.positions:  # begun early; the message, or a hook, may have turned out otherwise
             starts = {event.position: event.call for event in events if isinstance(event, CallStarted)}
-            await self.dispatch.give_up(lambda position, call: starts.get(position) != call)
-        # Text beside a call was judged by nobody.
-        shown = without_text(said) if self.terms.output_shields and parsed.content else said
+            self.dispatch.give_up(lambda position, call: starts.get(position) != call)
         await self.commit([said, *events], shown=[shown, *events])
         self._start(events)
         self.replan = self.terms.decide is not None
@@ -259,7 +262,7 @@ class TurnLoop(Running):
         results = self._all_results(finished)
         limit = after_calls(turn, terms, results) if results else None
         limit = limit or before_step(terms, turn.step, turn.usage, "there is more to answer")
-        handoff = self._handoff_of(results) if limit is None else None
+        handoff = wanted(terms.handoffs, results) if limit is None else None
         added = await self._ask_messages(turn.step + 1) if limit is None and handoff is None else ()
         read, taken = [Message("tool", result.content) for result in results], None
         while True:
@@ -268,7 +271,7 @@ class TurnLoop(Running):
             following: list[Event] = [limit, self.end("", "limit")] if limit is not None else []
             try:
                 if handoff is not None:
-                    taken = taken or await self._take_over(handoff, unread)
+                    taken = taken or await take_over(handoff, self.rendering, unread)
                     rewritten = await taken.rewritten(self.tape.unread)
                     following = [HandedOff(turn.step, handoff.agent), rewritten]
                 elif limit is None:
@@ -371,44 +374,6 @@ class TurnLoop(Running):
         new = {event.position: event.result for event in finished}
         found = [new.get(at, state.result) for at, state in enumerate(self.turn.states)]
         return [result for result in found if result is not None]
-
-    def _handoff_of(self, results: Sequence[ToolResult]) -> Handoff | None:
-        """The agent that the model has called for, if it has."""
-        handoffs = self.terms.handoffs
-        if not handoffs:
-            return None
-        return next((handoffs[one.call.name] for one in results if one.call.name in handoffs and not one.error), None)
-
-    async def _take_over(self, handoff: Handoff, unread: Sequence[Message]) -> "_Takeover":
-        """How another agent takes the conversation over. It is asked once, whatever is said meanwhile."""
-        heard = len(self.tape.unread)
-        messages: Sequence[Message] = [*self.tape.messages, *unread]
-        other = Rendering(self.engine, self.dialect, self.tape, await handoff.terms())
-        if handoff.carry is not None:
-            messages = await handoff.carry([one for at, one in enumerate(messages) if at or one.role != "system"])
-        policy = "all" if handoff.carry is None else getattr(handoff.carry, "__name__", "carried")
-        taken = other.handed_over(messages)
-        shift = len(taken) - len(self.tape.messages) - len(unread)
-        return _Takeover(other, policy, taken, heard, shift)
-
-
-@dataclass(frozen=True, slots=True)
-class _Takeover:
-    """Another agent's terms, and the conversation that it takes over with the first `heard` of the unread messages.
-
-    It is longer by `shift` than it was, or shorter.
-    """
-
-    rendering: Rendering
-    policy: str
-    messages: Sequence[Message]
-    heard: int
-    shift: int
-
-    async def rewritten(self, unread: Sequence[Message]) -> TranscriptRewritten:
-        """The transcript anew, with what was said since."""
-        messages = [*self.messages, *unread[self.heard :]]
-        return await self.rendering.rewritten("handoff", self.policy, messages, self.rendering.turns(self.shift))
 
 
 def _kinds(given: Sequence[object]) -> str:

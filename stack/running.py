@@ -139,7 +139,7 @@ class Running:
             if self.tape.turn is not None:
                 self.tape.turn.ran = self.elapsed()
             await self.close_generation()
-            await self.dispatch.give_up()
+            await self.dispatch.aclose()
 
     async def cancel(self) -> bool:
         """End the turn as soon as may be; at once, if it has just paused.
@@ -315,7 +315,7 @@ class Running:
         finished = self.results() if self.dispatch.step == self.turn.step else []  # else calls of no logged message
         if self.terms.hooks.after_calls is not None:  # nobody reads what the hook has not seen
             finished = [event for event in finished if event.position in self.hooked]
-        self.dispatch.cancel()
+        self.dispatch.give_up()
         await self.commit([*said, *finished, *end], shown=[*shown, *finished, *end])
 
     async def _add(self, events: Callable[[], Sequence[MessageAdded | DecisionGiven]]) -> None:

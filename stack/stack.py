@@ -20,7 +20,7 @@ from arriero.stack.compaction import Compaction
 from arriero.stack.decisions import Decision
 from arriero.stack.engine import Engine
 from arriero.stack.events import Event, TurnFinished
-from arriero.stack.log import EventLog, UnknownSession, open_log
+from arriero.stack.log import EventLog, open_log
 from arriero.stack.sessions import Sessions
 from arriero.stack.shields import LlamaGuard, Shield, UnknownShield
 from arriero.stack.terms import Terms
@@ -328,10 +328,7 @@ class Stack:
             LogError: The log could not be written.
         """
         name = into or uuid4().hex
-        last = await self.log.length(session) - 1 if at is None else at
-        if at is None and last < 0:
-            raise UnknownSession(f"there is no session {session!r} in the log: look at its name")
-        await self.log.fork(session, last, name)
+        await self.log.fork(session, await self.log.length(session) - 1 if at is None else at, name)
         return name
 
     def shield(self, name: str) -> Shield:

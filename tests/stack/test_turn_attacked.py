@@ -99,7 +99,7 @@ async def test_results_of_calls_begun_early_are_not_logged_without_the_message_t
     ("message", "error"),
     [
         (Message("user", "word " * 3000), ContextTooLong),
-        (Message("user", [object()]), InvalidMessage),  # type: ignore[arg-type]
+        (Message("user", [object()]), InvalidMessage),
         (Message("nobody", "Hi"), InvalidMessage),  # type: ignore[arg-type]
     ],
 )
