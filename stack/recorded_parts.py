@@ -159,8 +159,7 @@ class Handoffs(Mapping[str, Handoff]):
         for event in self._session.ahead():
             if isinstance(event, HandedOff):
                 rewritten = self._session.prompt_ahead()
-                known = isinstance(rewritten, TranscriptRewritten)
-                return self._handoff(event, rewritten if known else _CARRIED)
+                return self._handoff(event, rewritten if isinstance(rewritten, TranscriptRewritten) else _CARRIED)
             if not isinstance(event, CallFinished | MessageAdded):
                 break
         raise KeyError(name)

@@ -93,7 +93,7 @@ async def replay(
         tokenizer: The vocabulary with which the ids were made.
         dialect: How the model writes; None for the dialect that the log names.
         options: How prompts were rendered, where the session's terms did not have the default options; the log does
-            not say. The date in the system text is taken from the log.
+            not say. The date in the system text is taken from the log, unless they name one.
         seconds: Longest time for one turn; a loop that waits for what the log does not have is a difference.
 
     Returns:
@@ -186,7 +186,7 @@ class _Again:
         self.recorded = RecordedSession(records)
         self.recorded.add_others = self._add
         self.differences: list[Difference] = []
-        self.options = options or RenderOptions(repair=True, date_string=self._date(records))
+        self.options = options or RenderOptions(repair=True)
         self.sessions = Sessions(self.recorded)
 
     async def run(self) -> None:
@@ -296,11 +296,14 @@ class _Again:
             handoffs=Handoffs(recorded, self._handed_over),
         )
         terms = replace(terms, refusal=refused[0]) if refused else terms
-        return self._shortening(terms)
+        return self._for_next_prompt(terms)
 
-    def _shortening(self, terms: Terms) -> Terms:
-        """The terms, with the policy that shortens the conversation next, if one does."""
+    def _for_next_prompt(self, terms: Terms) -> Terms:
+        """The terms, with the date that the next prompt names, and the policy that shortens it, if one does."""
         ahead = self.recorded.prompt_ahead()
+        if ahead is not None and self.options.date_string is None:
+            date = date_in(self.tokenizer.decode(ahead.token_ids))
+            terms = replace(terms, options=replace(self.options, date_string=date))
         policy: Compaction | None = None
         if isinstance(ahead, TranscriptRewritten) and is_compacted(ahead):
             policy = compact_with(ahead.policy, _giving(ahead.messages))
@@ -312,7 +315,7 @@ class _Again:
         if isinstance(ahead, TranscriptRewritten):
             tools = RecordedTools(self.recorded, ahead.tools, ahead.builtins)
             terms = replace(terms, registry=tools, instructions=system_of(ahead.messages))
-        return self._shortening(terms)
+        return self._for_next_prompt(terms)
 
     async def _hooked(self, step: int) -> Sequence[Message]:
         before = takewhile(
@@ -350,13 +353,6 @@ class _Again:
 
         carry.__name__ = rewritten.policy
         return Handoff(event.agent, terms, carry)
-
-    def _date(self, records: Sequence[Record]) -> str | None:
-        """The date that the first prompt's system text names."""
-        for record in records:
-            if isinstance(record.event, PromptAppended):
-                return date_in(self.tokenizer.decode(record.event.token_ids))
-        return None
 
 
 def _giving(messages: Sequence[Message]) -> Callable[..., Awaitable[Sequence[Message]]]:

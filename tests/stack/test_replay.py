@@ -11,6 +11,7 @@ import pytest
 from scripted import Say, call, engine_of, run, scripted_stack
 
 from arriero.prompts.messages import Message, ToolCall
+from arriero.prompts.options import RenderOptions
 from arriero.stack.compaction import DropOldestResults
 from arriero.stack.decisions import Decision
 from arriero.stack.errors import EngineUnavailable
@@ -340,6 +341,23 @@ async def test_a_conversation_that_was_shortened_for_the_agent_that_took_it_over
     rewritten = [event for event in await events_of(event_log) if isinstance(event, TranscriptRewritten)]
     assert [(event.reason, event.policy) for event in rewritten] == [("handoff", "drop-oldest-results")]
     assert (await exact(event_log)).given == 0
+
+
+@pytest.mark.parametrize("options", [None, RenderOptions(repair=True, tools_in_user_message=False)])
+async def test_a_session_that_lasted_longer_than_a_day(event_log: EventLog, options: RenderOptions | None) -> None:
+    shields = (Guard("bad"),)
+    for day, text, tools in (
+        ("29 Nov 2026", "a bad word", [double]),  # which is taken back as a whole
+        ("30 Nov 2026", "Go", [double]),
+        ("01 Dec 2026", "Go", [double, slow]),
+        ("02 Dec 2026", "Go", [double]),
+    ):
+        dated = replace(options or RenderOptions(repair=True), date_string=day)
+        stack = scripted_stack(DONE, log=event_log, dialect="llama3.2")
+        await run(stack, text, Terms(registry=Registry(tools), options=dated, input_shields=shields), "s1")
+    rewritten = [event for event in await events_of(event_log) if isinstance(event, TranscriptRewritten)]
+    assert ["Dec 2026" in byte_tokenizer().decode(event.token_ids) for event in rewritten] == [True, True]
+    assert (await again(event_log, options=options)).differences == ()
 
 
 async def test_what_hooks_did(event_log: EventLog) -> None:
