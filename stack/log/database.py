@@ -95,7 +95,7 @@ class DatabaseLog(ABC):
         now = time.time()
         if now > self._held.get(session, now):
             await self._reassure(session)
-        rows = [self._row(session, turn, seq + at, now, event) for at, event in enumerate(events)]
+        rows = self._rows([(session, turn, seq + at, now, event) for at, event in enumerate(events)])
         if len(rows) > _PART:
             await self._change(_inserting(rows))
         else:
@@ -136,7 +136,8 @@ class DatabaseLog(ABC):
 
     async def fork(self, session: str, seq: int, into: str) -> None:
         """Begin a session as a copy of another one up to an event; see `EventLog.fork`."""
-        _, _, _, now, kind, *_, text = self._row(into, "", seq + 1, time.time(), SessionForked(session, seq))
+        forked = into, "", seq + 1, time.time(), SessionForked(session, seq)
+        [(_, _, _, now, kind, *_, text)] = self._rows([forked])
         if (await self._change([(_FORK, [session, seq, session, REDACTED, into, into, now, kind, text])]))[0]:
             return
         if await self._select("SELECT 1 FROM events WHERE session = ? AND seq = ?", [session, seq]):
@@ -185,7 +186,7 @@ class DatabaseLog(ABC):
             LogConflict: The log has a session of that name, or somebody leases it for one.
             LogError: The log could not be written.
         """
-        rows = [self._row(record.session, record.turn, record.seq, record.time, record.event) for record in records]
+        rows = self._rows([(record.session, record.turn, record.seq, record.time, record.event) for record in records])
         statements = _inserting(rows)
         if redacted:
             statements.append((_LEASE.format(now=self._now), [records[0].session, REDACTED]))
@@ -274,9 +275,9 @@ class DatabaseLog(ABC):
         """Whether another process opened the log. Its connections and leases are still that one's."""
         return self._process != os.getpid()
 
-    def _row(self, session: str, turn: str, seq: int, when: float, event: Event) -> Row:
+    def _rows(self, events: Sequence[tuple[str, str, int, float, Event]]) -> list[Row]:
         try:
-            return row_of(session, turn, seq, when, event)
+            return [row_of(*event) for event in events]
         except UnstorableEvent as error:
             raise LogError(f"{self.name} cannot hold {error}") from error
 

@@ -3,10 +3,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from failing_log import FailingLog
 from scripted import call, engine_of, run, scripted_stack
 
 from arriero.stack.event_json import from_json
-from arriero.stack.events import CallStarted, PromptAppended
+from arriero.stack.events import CallStarted, PromptAppended, StepFinished
 from arriero.stack.log import SQLiteLog
 from arriero.stack.turn import Terms
 from arriero.tools import Registry, tool
@@ -82,6 +83,14 @@ async def test_what_was_yielded_is_on_disk_after_kill_9_and_the_session_goes_on_
     begun = engine_of(fresh).tokenizer.decode(engine_of(fresh).requests[0])
     went_on = f"{header('user')}What was it?<|eot_id|>{header('assistant')}" if KEPT[seen] else ""
     assert engine_of(stack).tokenizer.decode(engine_of(stack).requests[0]) == f"{begun}{KEPT[seen]}{went_on}"
+
+
+async def test_a_step_costs_two_commits() -> None:
+    log = FailingLog(SQLiteLog(":memory:"))
+    calls = [call("double", number=number) for number in range(5)]
+    events = await run(scripted_stack(*calls, "Done.<|eot_id|>", log=log), "Go", Terms(registry=Registry([double])))
+    assert len([event for event in events if isinstance(event, StepFinished)]) == 6
+    assert log.commits == 12
 
 
 async def test_a_turn_killed_before_the_model_spoke_leaves_no_trace_in_a_session_that_had_begun(tmp_path: Path) -> None:
