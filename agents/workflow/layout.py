@@ -91,7 +91,7 @@ def layout(drawn: Drawing) -> Layout:
     layers, ways = _layers(drawn)
     _order(layers, ways)
     sizes = {box.name: _size(box) for box in drawn.boxes}
-    xs, ys, heights = _coordinates(layers, ways, sizes)
+    xs, ys, heights = _coordinates(layers, sizes)
     boxes = tuple(Placed(box, xs[box.name], ys[box.name], *sizes[box.name]) for box in drawn.boxes)
     by_name = {placed.box.name: placed for placed in boxes}
     right = max(xs[item] + sizes.get(item, (_PASSAGE, 0.0))[0] for layer in layers for item in layer)
@@ -151,26 +151,22 @@ def _order(layers: list[list[str]], ways: Mapping[int, list[str]]) -> None:
 
 
 def _coordinates(
-    layers: list[list[str]], ways: Mapping[int, list[str]], sizes: Mapping[str, tuple[float, float]]
+    layers: list[list[str]], sizes: Mapping[str, tuple[float, float]]
 ) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
-    """Left edges, upper edges, and heights of the layers, by node and passage."""
+    """Left edges, upper edges, and heights of the layers, by node and passage. Each layer is in the middle."""
     widths = {item: sizes.get(item, (_PASSAGE, 0.0))[0] for layer in layers for item in layer}
-    middles: dict[str, float] = {}
-    for layer in layers:
-        x = -sum(widths[item] + _GAP for item in layer) / 2
-        for item in layer:
-            middles[item] = x + widths[item] / 2
-            x += widths[item] + _GAP
-    left = min(middles[item] - widths[item] / 2 for item in middles)
-    xs = {item: middle - widths[item] / 2 - left + MARGIN for item, middle in middles.items()}
+    wide = [sum(widths[item] + _GAP for item in layer) for layer in layers]
+    xs: dict[str, float] = {}
     ys: dict[str, float] = {}
     heights: dict[str, float] = {}
     y = MARGIN
-    for layer in layers:
+    for layer, width in zip(layers, wide, strict=True):
+        x = MARGIN + (max(wide) - width) / 2
         height = max(sizes.get(item, (0.0, 0.0))[1] for item in layer)
         for item in layer:
             own = sizes[item][1] if item in sizes else height
-            ys[item], heights[item] = y + (height - own) / 2, height
+            xs[item], ys[item], heights[item] = x, y + (height - own) / 2, height
+            x += widths[item] + _GAP
         y += height + _LAYER_GAP
     return xs, ys, heights
 
