@@ -316,6 +316,7 @@ class TurnLoop(Running):
                     f"before_calls gave {_kinds(wanted)} in the place of {len(calls)} calls: give as many"
                 )
         answered = {at: result for at, result in enumerate(wanted) if isinstance(result, ToolResult)}
+        self.rendering.check_results([*answered.values()])
         states = [CallState(one.call, result=one) if isinstance(one, ToolResult) else CallState(one) for one in wanted]
         planned = {event.position: event for event in plan(step, states, self.terms, ())}
         return [CallFinished(step, answered[at], at) if at in answered else planned[at] for at in range(len(wanted))]
@@ -364,6 +365,7 @@ class TurnLoop(Running):
         wanted = await hook(self.turn.step, [event.result for event in new])
         if len(wanted) != len(new) or not all(isinstance(result, ToolResult) for result in wanted):
             raise InvalidHook(f"after_calls gave {_kinds(wanted)} in the place of {len(new)} results: give as many")
+        self.rendering.check_results(wanted)
         for event, result in zip(new, wanted, strict=True):
             self.dispatch.ended[event.position] = result
             self.hooked.add(event.position)

@@ -13,6 +13,7 @@ from arriero.stack.events import PromptAppended, TranscriptRewritten
 from arriero.stack.generation import stop_ids
 from arriero.stack.tape import Tape
 from arriero.stack.terms import Terms, offered
+from arriero.tools import ToolResult
 
 
 class Rendering:
@@ -102,9 +103,21 @@ class Rendering:
             InvalidMessage: It cannot be rendered.
             ContextTooLong: It alone fills the model's context.
         """
-        length = len(self.dialect.render_delta([message], self.options).encode(self.engine.tokenizer))
+        length = len(self._delta([message]))
         if length >= self.engine.context_length:
             raise ContextTooLong(length, self.engine.context_length)
+
+    def check_results(self, results: Sequence[ToolResult]) -> None:
+        """Make sure that results which a hook gave can come into a prompt, before they are logged.
+
+        Args:
+            results: The results. They may be too long, which ends the turn at its limit.
+
+        Raises:
+            InvalidMessage: One cannot be rendered.
+        """
+        for result in results:
+            self._delta([Message("tool", result.content)])
 
     async def rewritten(
         self, reason: Literal["tools", "handoff"], policy: str, messages: Sequence[Message], turns: Sequence[int]
@@ -187,9 +200,12 @@ class Rendering:
     def _whole(self, messages: Sequence[Message]) -> list[int]:
         return self.dialect.render(messages, self.declarations, self.options).encode(self.engine.tokenizer)
 
+    def _delta(self, messages: Sequence[Message]) -> list[int]:
+        return self.dialect.render_delta(messages, self.options).encode(self.engine.tokenizer)
+
     def _continuation(self, messages: Sequence[Message]) -> list[int]:
         """Ids that follow the model's last message. A message that was cut off is ended first."""
-        ids = self.dialect.render_delta(messages, self.options).encode(self.engine.tokenizer)
+        ids = self._delta(messages)
         if self.tape.ids[-1] not in self.stop_ids:
             ids.insert(0, self.engine.tokenizer.special_id(self.dialect.end_of_turn))
         return ids

@@ -196,7 +196,8 @@ class Stack:
     def _watched(self, events: AsyncGenerator[Event, None], terms: Terms, session: str) -> AsyncGenerator[Event, None]:
         if self.tracing is None:
             return events
-        return self.tracing.watch(events, session=session, name=terms.agent, model=self.engine.model)
+        called = terms.registry.called
+        return self.tracing.watch(events, session=session, name=terms.agent, model=self.engine.model, tools=called)
 
     def resume(
         self, session: str, terms: Terms | None = None, *, decisions: Mapping[str, Decision] = MappingProxyType({})
@@ -328,7 +329,7 @@ class Stack:
             LogError: The log could not be written.
         """
         name = into or uuid4().hex
-        await self.log.fork(session, await self.log.length(session) - 1 if at is None else at, name)
+        await self.log.fork(session, max(0, await self.log.length(session) - 1) if at is None else at, name)
         return name
 
     def shield(self, name: str) -> Shield:

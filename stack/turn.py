@@ -62,8 +62,8 @@ async def run_turn(
         EngineError: The engine failed; `TurnFailed` is logged and yielded first.
         LogError: An event could not be logged; what was to follow has not happened.
     """
-    if not messages:
-        raise InvalidMessage("the turn has no message: give at least one")
+    if not messages or not all(isinstance(message, Message) for message in messages):
+        raise InvalidMessage("a turn begins with messages: give a sequence of at least one Message")
     async with sessions.open(session or uuid4().hex) as tape:
         _check_same(tape, engine, dialect)
         await sessions.close_interrupted(tape)

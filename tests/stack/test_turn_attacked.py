@@ -7,7 +7,7 @@ import pytest
 from scripted import Say, call, engine_of, kinds, logged, of, run, scripted_stack
 
 from arriero.prompts.errors import ArrieroError, InvalidMessage
-from arriero.prompts.messages import Message
+from arriero.prompts.messages import Message, ToolCall
 from arriero.stack.decisions import Decision, InvalidDecision
 from arriero.stack.engine import Delta, Sampling
 from arriero.stack.errors import ContextTooLong, EngineInterrupted
@@ -17,6 +17,7 @@ from arriero.stack.events import (
     DecisionAsked,
     Event,
     MessageAdded,
+    StepFinished,
     TranscriptRewritten,
     TurnFailed,
     TurnFinished,
@@ -299,3 +300,64 @@ async def test_a_hook_that_raises_ends_the_turn_and_leaves_a_session_that_goes_o
         await run(stack, "Go", terms, "alice")
     stack.engine.then(DONE)
     assert of(TurnFinished, await run(stack, "And?", Terms(registry=TOOLS), "alice"))[0].reason == "answer"
+
+
+@pytest.mark.parametrize("hook", ["before_calls", "after_calls"])
+@pytest.mark.parametrize("content", [float("nan"), object(), "\ud800"])
+async def test_a_result_of_a_hooks_that_no_prompt_can_hold_does_not_spoil_the_session(
+    hook: str, content: object
+) -> None:
+    async def odd(step: int, ones: Sequence[ToolCall | ToolResult]) -> Sequence[ToolResult]:
+        return [ToolResult(one if isinstance(one, ToolCall) else one.call, content) for one in ones]  # type: ignore[arg-type]
+
+    stack = scripted_stack(call("look"), DONE)
+    with pytest.raises(InvalidMessage):
+        await run(stack, "Go", Terms(registry=TOOLS, hooks=Hooks(**{hook: odd})), "alice")  # type: ignore[arg-type]
+    assert isinstance((await logged(stack, "alice"))[-1], TurnFinished)
+    assert of(TurnFinished, await run(stack, "And?", Terms(registry=TOOLS), "alice"))[0].reason == "answer"
+
+
+async def test_a_message_with_calls_that_a_limit_forbids_is_logged_with_the_end_of_its_turn() -> None:
+    """Between the two a kill would leave calls that a resumed turn runs."""
+
+    class Allows:
+        name = "allows"
+
+        async def check(self, messages: Sequence[Message], where: object) -> Verdict:
+            return Verdict(True)
+
+    stack = scripted_stack('I look. {"name": "look", "parameters": {}}<|eot_id|>', dialect="llama3.2")
+    terms = Terms(registry=TOOLS, limits=Limits(calls_per_tool={"look": 0}), output_shields=(Allows(),))
+    events = await run(stack, "Go", terms, "alice")
+    assert of(StepFinished, await logged(stack, "alice"))[0].tool_calls
+    assert kinds(events)[-3:] == ["StepFinished", "LimitReached", "TurnFinished"]
+    assert "I look" not in repr(events)
+
+
+@pytest.mark.parametrize("messages", ["Hello", [{"role": "user", "content": "Hello"}], []])
+async def test_a_turn_begins_with_messages_only(messages: object) -> None:
+    stack = scripted_stack(DONE)
+    with pytest.raises(InvalidMessage, match="at least one Message"):
+        [event async for event in stack.run_turn(messages, session="alice")]  # type: ignore[arg-type]
+    assert await logged(stack, "alice") == []
+
+
+async def test_a_cancelled_turn_does_not_wait_for_an_early_call_that_does_not_listen() -> None:
+    started, ended = anyio.Event(), anyio.Event()
+
+    @tool(pure=True)
+    async def deaf() -> str:
+        """Do not listen."""
+        started.set()
+        with anyio.CancelScope(shield=True):
+            await ended.wait()
+        return ""
+
+    stack = scripted_stack(Say(call("deaf").removesuffix("<|eot_id|>") + "; " + call("deaf"), after=started.wait))
+    terms = Terms(registry=Registry([deaf]), limits=Limits(calls_per_tool={"deaf": 1}))
+    with anyio.fail_after(5):
+        async for event in stack.run_turn([Message("user", "Go")], terms, session="alice"):
+            if isinstance(event, TurnFinished):
+                assert not ended.is_set()
+                ended.set()
+    assert ended.is_set()
