@@ -1,5 +1,6 @@
 """Decisions of people: how they write them, and how they are asked for them."""
 
+import getpass
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -141,6 +142,14 @@ def ask(
             except InvalidDecision as error:
                 tell(str(error))
     return decisions
+
+
+def user_name() -> str:
+    """Name of who sits at this machine, for decisions; empty where there is none."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a user without a name
+        return ""
 
 
 async def waiting_calls(log: EventLog, session: str) -> tuple[Waiting, ...]:

@@ -1,6 +1,5 @@
 """A conversation through standard input and output."""
 
-import getpass
 import sys
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from functools import partial
@@ -12,7 +11,7 @@ import anyio
 
 from arriero.agents.agent import Agent
 from arriero.agents.ask import ask_user
-from arriero.agents.asking import ask, waiting_calls
+from arriero.agents.asking import ask, user_name, waiting_calls
 from arriero.agents.background import Background
 from arriero.agents.chat_commands import COMMANDS, Talk
 from arriero.agents.keyboard import Keyboard
@@ -20,7 +19,7 @@ from arriero.agents.show import Presenter, show_events
 from arriero.prompts.errors import ArrieroError, InvalidMessage
 from arriero.prompts.visible import visible
 from arriero.stack.decisions import Decision
-from arriero.stack.events import Event, TurnFinished
+from arriero.stack.events import Event, TurnFinished, TurnPaused
 from arriero.stack.sessions import NoTurnRunning
 from arriero.stack.stack import Opening, Stack
 from arriero.tools import Tool, code_interpreter, knowledge_search, web_search
@@ -35,6 +34,7 @@ def converse(
     *,
     session: str | None = None,
     complain: Callable[[ArrieroError], None],
+    later: Callable[[str], str],
 ) -> bool:
     """Answer each line of standard input until it ends. Lines that begin with a slash are commands.
 
@@ -47,6 +47,7 @@ def converse(
         presenter: Shows the turns.
         session: Session to begin or continue; None for a new one.
         complain: Tells of a turn that failed; the conversation goes on.
+        later: Says how to go on with the turn of a session that is left waiting.
 
     Returns:
         Whether no turn failed.
@@ -57,7 +58,7 @@ def converse(
     with Background() as loop:
         stack = loop.enter(opening)
         agent = make_agent(stack)
-        chat = _Chat(loop, stack, agent, presenter, session, complain)
+        chat = _Chat(loop, stack, agent, presenter, session, complain, later)
         if chat.keyboard.is_terminal:
             offered = ", ".join(agent.tools) or "no tools"
             _say(f"{stack.engine.model} with {offered}; /help lists commands, Ctrl-D ends.")
@@ -76,6 +77,7 @@ def go_on(
     session: str,
     decisions: Mapping[str, Decision],
     complain: Callable[[ArrieroError], None],
+    later: Callable[[str], str],
 ) -> bool:
     """Go on with a session's turn, and ask on a terminal for the decisions that it waits for.
 
@@ -86,6 +88,7 @@ def go_on(
         session: The session.
         decisions: What was decided about calls that wait, by their names.
         complain: Tells of a failure.
+        later: Says how to go on with the turn when it is left waiting.
 
     Returns:
         Whether the turn ended with an answer or a refusal.
@@ -96,7 +99,7 @@ def go_on(
     with Background() as loop:
         stack = loop.enter(opening)
         agent = make_agent(stack)
-        chat = _Chat(loop, stack, agent, presenter, session, complain)
+        chat = _Chat(loop, stack, agent, presenter, session, complain, later)
         try:
             chat.resume(decisions)
         except KeyboardInterrupt:
@@ -104,7 +107,54 @@ def go_on(
             return False
         finally:
             loop.run(agent.aclose)
-    return chat.well and isinstance(chat.last, TurnFinished) and chat.last.reason in ("answer", "refused")
+    return chat.well and chat.answered
+
+
+def ask_each(
+    opening: Opening,
+    make_agent: Callable[[Stack], Agent[Any, Any]],
+    presenter: Presenter,
+    questions: Sequence[str],
+    *,
+    complain: Callable[[ArrieroError], None],
+    later: Callable[[str], str],
+    asks: bool = True,
+) -> bool:
+    """Ask an agent some questions, each in a session of its own. What needs a decision is asked on a terminal.
+
+    Args:
+        opening: The stack to open.
+        make_agent: Makes the agent that answers.
+        presenter: Shows the turns.
+        questions: What it is asked.
+        complain: Tells of a turn that failed; what is left is not asked then.
+        later: Says how to go on with the turn of a session that is left waiting.
+        asks: Whether somebody may be asked.
+
+    Returns:
+        Whether every turn ended with an answer or a refusal.
+
+    Raises:
+        ArrieroError: The stack cannot be opened, or the agent cannot be made.
+    """
+    well = True
+    with Background() as loop:
+        stack = loop.enter(opening)
+        agent = make_agent(stack)
+        try:
+            for question in questions:
+                chat = _Chat(loop, stack, agent, presenter, None, complain, later)
+                presenter.begin("", question)
+                chat.ask(question, asks=asks)
+                if not chat.well:
+                    return False
+                well = well and chat.answered
+        except KeyboardInterrupt:
+            presenter.note("stopped", "by Ctrl-C")
+            return False
+        finally:
+            loop.run(agent.aclose)
+    return well
 
 
 class _Chat(Talk):
@@ -118,8 +168,10 @@ class _Chat(Talk):
         presenter: Presenter,
         session: str | None,
         complain: Callable[[ArrieroError], None],
+        later: Callable[[str], str],
     ) -> None:
         super().__init__(stack, agent, presenter, session or uuid4().hex)
+        self.later = later
         self.loop = loop
         self.keyboard = Keyboard()
         self.complain = complain
@@ -129,8 +181,7 @@ class _Chat(Talk):
     def run(self) -> None:
         """Answer line after line."""
         try:
-            if self.loop.run(partial(waiting_calls, self.stack.log, self.session)):
-                self._try(self._settle)
+            self._try(partial(self._stoppable, self._settle))
             while True:
                 line = self.keyboard.read(_PROMPT).strip()
                 if line:
@@ -147,7 +198,23 @@ class _Chat(Talk):
         if self.well:
             self._try(self._settle)
 
-    def _try(self, work: Callable[[], None]) -> None:
+    def ask(self, question: str, *, asks: bool) -> None:
+        """Have a question answered; where nobody is to be asked, what needs a decision leaves the turn waiting."""
+        self._try(lambda: self._show(self.agent.stream(question, session=self.session)))
+        if not asks and isinstance(self.last, TurnPaused):
+            self._leave()
+        elif self.well:
+            self._try(self._settle)
+
+    @property
+    def answered(self) -> bool:
+        """Whether the last turn ended with an answer or a refusal."""
+        return isinstance(self.last, TurnFinished) and self.last.reason in ("answer", "refused")
+
+    def _leave(self) -> None:
+        self.presenter.note("waits", self.later(self.session), "waits")
+
+    def _try(self, work: Callable[[], object]) -> None:
         try:
             work()
         except ArrieroError as error:
@@ -155,26 +222,29 @@ class _Chat(Talk):
             self.well = False
 
     def _turn(self, line: str) -> None:
-        try:
+        self._stoppable(partial(self._converse, line))
+
+    def _converse(self, line: str) -> None:
+        if self._settle():  # what was asked before comes first
             self._show(self.agent.stream(line, session=self.session))
+            self._settle()
+
+    def _stoppable(self, work: Callable[[], object]) -> None:
+        try:
+            work()
         except KeyboardInterrupt:
             self.presenter.note("stopped", "by Ctrl-C")
-            return
-        self._settle()
 
-    def _settle(self) -> None:
-        """Ask about the calls that wait, and go on with the turn, until it is over or is left for later."""
+    def _settle(self) -> bool:
+        """Ask about the calls that wait, and go on with the turn. False where somebody leaves it for later."""
         while waiting := self.loop.run(partial(waiting_calls, self.stack.log, self.session)):
             try:
-                decisions = ask(waiting, self.keyboard.reply, self._tell, by=_user())
+                decisions = ask(waiting, self.keyboard.reply, self._tell, by=user_name())
             except (EOFError, KeyboardInterrupt):
-                self.presenter.note("paused", f"session {self.session} waits; `arriero runs resume` goes on with it")
-                return
-            try:
-                self._show(self.agent.resume_stream(self.session, decisions=decisions))
-            except KeyboardInterrupt:
-                self.presenter.note("stopped", "by Ctrl-C")
-                return
+                self._leave()
+                return False
+            self._show(self.agent.resume_stream(self.session, decisions=decisions))
+        return True
 
     def _command(self, line: str) -> None:
         if line.startswith("//"):
@@ -271,13 +341,6 @@ def offered(
                 raise
             note(f"{name} is left out: {error}")
     return tools
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a user without a name
-        return ""
 
 
 def _say(text: str) -> None:

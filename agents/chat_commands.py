@@ -103,8 +103,7 @@ async def _sessions(talk: Talk, _: str) -> None:
 
 
 async def _new(talk: Talk, name: str) -> None:
-    if name and await talk.stack.log.length(name):
-        raise InvalidMessage(f"there is a session {name!r} already: /open {name} goes on with it")
+    await _check_new(talk, name)
     talk.move(name or uuid4().hex)
 
 
@@ -117,7 +116,13 @@ async def _open(talk: Talk, name: str) -> None:
 async def _fork(talk: Talk, name: str) -> None:
     if not await talk.stack.log.length(talk.session):
         raise InvalidMessage("there is nothing to fork: nothing was said yet")
+    await _check_new(talk, name)
     talk.move(await talk.stack.fork(talk.session, into=name or None))
+
+
+async def _check_new(talk: Talk, name: str) -> None:
+    if name and await talk.stack.log.length(name):
+        raise InvalidMessage(f"there is a session {name!r} already: /open {name} goes on with it")
 
 
 async def _undo(talk: Talk, _: str) -> None:

@@ -62,7 +62,11 @@ class Keyboard:
 
     def _next(self, prompt: str) -> str:
         if self.is_terminal:
-            return input(prompt)
+            if sys.stdout.isatty():
+                return input(prompt)
+            sys.stderr.write(prompt)  # what is written elsewhere is not for people
+            sys.stderr.flush()
+            return input()
         try:
             line = sys.stdin.readline()
         except UnicodeDecodeError as error:

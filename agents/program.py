@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from arriero.agents.agent import Agent
-from arriero.agents.show import Presenter, show_turn
 from arriero.prompts.errors import ArrieroError
 from arriero.stack.stack import Opening, Stack
 
@@ -61,41 +60,21 @@ def load(file: Path, question: str | None = None) -> Program:
     return Program(None, main=main)
 
 
-async def run_program(program: Program, opening: Opening, presenter: Presenter) -> bool:
-    """Run a program.
+async def run_main(main: Callable[..., Awaitable[object]], opening: Opening) -> None:
+    """Run a file's own main function.
 
     Args:
-        program: The program.
+        main: The function, which takes the stack or nothing.
         opening: The stack to open for it.
-        presenter: Shows its turns.
-
-    Returns:
-        Whether every turn ended with an answer or a refusal.
 
     Raises:
-        UnusableProgram: `agent(stack)` does not return an agent.
-        ArrieroError: As from `Agent.run`.
+        ArrieroError: The stack cannot be opened, or as from the function.
     """
-    if program.main is not None and not inspect.signature(program.main).parameters:
-        await program.main()
-        return True
+    if not inspect.signature(main).parameters:
+        await main()
+        return
     async with opening as stack:
-        if program.agent is None:
-            if program.main is not None:
-                await program.main(stack)
-            return True
-        agent: Any = program.agent(stack)
-        if not isinstance(agent, Agent):
-            raise UnusableProgram(f"agent(stack) must return an Agent, not {type(agent).__name__}")
-        well = True
-        try:
-            for question in program.questions:
-                presenter.begin("", question)
-                turn = await show_turn(agent, question, presenter)
-                well = well and turn.reason in ("answer", "refused")
-        finally:
-            await agent.aclose()
-    return well
+        await main(stack)
 
 
 def execute(file: Path) -> object:

@@ -11,7 +11,16 @@ from arriero.agents.turn import Turn
 from arriero.agents.wording import Line, Tone, call_text, line_of, time_text
 from arriero.prompts.visible import visible
 from arriero.stack.event_json import to_json
-from arriero.stack.events import CallFinished, CallProgressed, CallStarted, Event, TextDelta, TurnFinished
+from arriero.stack.events import (
+    CallFinished,
+    CallProgressed,
+    CallStarted,
+    DecisionAsked,
+    Event,
+    TextDelta,
+    TurnFinished,
+    TurnPaused,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -67,10 +76,7 @@ async def show_turn(
         ArrieroError: As from `Agent.run`.
     """
     session = session or uuid4().hex
-    turn = Turn.of(await show_events(agent.stream(text, session=session), presenter), session, agent.reader)
-    if turn.waiting:
-        presenter.note("waits", f"with --log, `arriero runs resume {session}` goes on with it", "waits")
-    return turn
+    return Turn.of(await show_events(agent.stream(text, session=session), presenter), session, agent.reader)
 
 
 async def show_events(events: AsyncGenerator[Event, None], presenter: Presenter) -> list[Event]:
@@ -130,6 +136,7 @@ class Screen:
         console: Where to write. Colour is its decision.
         steps: Whether to show the engine's part too: prompts, steps, tokens and times.
         folded: Whether a call takes one line, without its result.
+        asks: Whether somebody is asked for the decisions that a turn waits for, and so hears of them in that way.
 
     Example:
         >>> from rich.console import Console
@@ -142,8 +149,9 @@ class Screen:
           done      answer, 40 tokens read, 6 written, 0.25 s
     """
 
-    def __init__(self, console: "Console", *, steps: bool = True, folded: bool = False) -> None:
+    def __init__(self, console: "Console", *, steps: bool = True, folded: bool = False, asks: bool = False) -> None:
         self._console = console
+        self._asks = asks
         self._steps = steps
         self._folded = folded
         self._open = False
@@ -174,6 +182,8 @@ class Screen:
         line = line_of(event)
         if isinstance(event, TurnFinished) and event.reason == "refused" and event.text:
             self._line(Line("answer", event.text))
+        if self._asks and isinstance(event, DecisionAsked | TurnPaused):
+            line = None
         if line is not None and (self._steps or not line.inner):
             self._line(line)
         if isinstance(event, TurnFinished):

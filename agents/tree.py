@@ -178,17 +178,8 @@ def _turn(turn: str, records: Sequence[Record], state: str) -> Node:
     flow = any(isinstance(event, WorkflowStarted) for event in events)
     took = over.duration if over else None
     tone = _TONES.get(state, "waits")
-    return Node(
-        "workflow" if flow else "turn",
-        turn[:_ID_CHARS],
-        tone,
-        note,
-        began,
-        took,
-        state,
-        records[0].seq,
-        children=tuple(children),
-    )
+    label, parts = "workflow" if flow else "turn", tuple(children)
+    return Node(label, turn[:_ID_CHARS], tone, note, began, took, state, records[0].seq, children=parts)
 
 
 def clock_text(time: float) -> str:
@@ -363,7 +354,8 @@ def _calls(records: Sequence[Record], said: StepFinished | None) -> Iterator[Nod
                 case _:
                     pass
         notes = [f"started {len(starts)} times"] if len(starts) > 1 else []
-        notes += [time_text(ends[-1][1].result.duration) if ends else "no result is logged"]
+        left = "waits" if events and isinstance(events[-1].event, DecisionAsked) else "no result is logged"
+        notes += [time_text(ends[-1][1].result.duration) if ends else left]
         changed = starts and position in written and starts[-1][1].call.arguments != written[position].arguments
         notes += ["other arguments than the model wrote"] if changed else []
         yield Node(

@@ -247,8 +247,8 @@ def _turn_line(
         case TurnPaused(waiting):
             return Line("paused", f"it waits for {', '.join(waiting)}", "waits", inner=True)
         case TurnResumed(owner):
-            by = cut(owner, chars=_OWNER_CHARS) if owner else "a process that is not named"
-            return Line("resumed", f"by {by}", "quiet", inner=True)
+            by = f"by {cut(owner, chars=_OWNER_CHARS)}" if owner else "where it was left"
+            return Line("resumed", by, "quiet", inner=True)
         case TranscriptRewritten(reason, policy, _, token_ids, _, _, dropped):
             by = f" by {policy}" if policy else ""
             return Line("rewritten", f"{reason}{by}: {dropped} tokens given up, {len(token_ids)} stay", "waits")

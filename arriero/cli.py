@@ -1,6 +1,7 @@
 """The command line."""
 
 import logging
+import sys
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -21,8 +22,10 @@ from arriero.cli_stack import (
     TokenizerFolder,
     Url,
     agent_maker,
+    agent_of,
     chat_agent,
     complain,
+    later,
     presenter,
     stack_of,
 )
@@ -140,16 +143,24 @@ def run(
     """Run the agent of a Python file.
 
     The file defines `agent(stack)`, which returns an Agent; it is asked QUESTION, or each of the file's QUESTIONS.
-    A file without `agent` defines an async `main()` or `main(stack)`, which is run.
+    A file without `agent` defines an async `main()` or `main(stack)`, which is run. A call that needs a decision is
+    asked about on a terminal; elsewhere its turn is left waiting, and `arriero runs resume` goes on with it.
     """
-    from arriero.agents.program import UnusableProgram, load, run_program
+    from arriero.agents.chat import ask_each
+    from arriero.agents.program import UnusableProgram, load, run_main
 
     try:
         program = load(file, question)
     except UnusableProgram as error:
         raise typer.BadParameter(str(error), param_hint="FILE") from error
     opening = stack_of(engine, url, model, tokenizer, dialect, api_key, log)
-    if not anyio.run(run_program, program, opening, presenter(as_json)):
+    if program.main is not None:
+        anyio.run(run_main, program.main, opening)
+        return
+    asks = not as_json and sys.stdin.isatty()
+    shown, how = presenter(as_json, asks=asks), partial(later, log, file)
+    make = partial(agent_of, program)
+    if not ask_each(opening, make, shown, program.questions, complain=complain, later=how, asks=asks):
         raise typer.Exit(1)
 
 
@@ -211,8 +222,9 @@ def chat(
         make = chat_agent(
             tool or (), search, documents, bundled=bundled, instructions=instructions, shields=shield or ()
         )
-    shown = presenter(as_json, steps=steps, folded=not steps)
-    if not converse(opening, make, shown, session=session, complain=complain):
+    shown = presenter(as_json, steps=steps, folded=not steps, asks=True)
+    how = partial(later, log, program)
+    if not converse(opening, make, shown, session=session, complain=complain, later=how):
         raise typer.Exit(1)
 
 

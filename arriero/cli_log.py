@@ -76,7 +76,7 @@ def in_log(log: str, work: "Callable[[DatabaseLog], Awaitable[T]]", *, new: bool
     """
     from arriero.stack.log import open_log
 
-    if not new and "://" not in log and not Path(log).exists():
+    if not new and not log.startswith(("postgresql://", "postgres://")) and not Path(log).exists():
         raise typer.BadParameter(f"there is no event log at {log}: look at its path", param_hint="--log")
 
     async def run() -> T:
@@ -116,8 +116,10 @@ async def find(log: "DatabaseLog", name: str) -> Found:
     by_name |= {session: _session(session, turns) for session in sessions if session.startswith(name)}
     if exact := by_name.get(name):
         return exact
-    if len(by_name) == 1:
-        return next(iter(by_name.values()))
+    inside = [other for other in by_name if any(other.startswith(f"{run}/") for run in by_name)]
+    outer = [found for other, found in by_name.items() if other not in inside]  # a run goes before its agents' turns
+    if len(outer) == 1:
+        return outer[0]
     if by_name:
         raise UnknownSession(f"{name!r} may mean {', '.join(sorted(by_name)[:4])}: write more of it")
     raise UnknownSession(f"nothing is called {name!r}: `arriero runs list` shows what there is")

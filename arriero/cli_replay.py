@@ -54,10 +54,17 @@ def replay(
 
 
 async def _replay(log: "DatabaseLog", name: str, tokenizer: Path | None) -> "Replay":
+    from arriero.stack.events import WorkflowStarted
     from arriero.stack.replay import replay as run_again
 
     found = await find(log, name)
-    wrote = vocabulary(await log.read(found.session), tokenizer)
+    records = await log.read(found.session)
+    if workflow := next((each.event.workflow for each in records if isinstance(each.event, WorkflowStarted)), ""):
+        what = (
+            f"{found.session!r} is a run of the workflow {workflow!r}, which no model wrote: replay its agents' turns"
+        )
+        raise typer.BadParameter(what, param_hint="ID")
+    wrote = vocabulary(records, tokenizer)
     if wrote is None:
         raise typer.BadParameter("a tokenizer that is not known here wrote the ids: give it", param_hint="--tokenizer")
     return await run_again(log, found.session, wrote)

@@ -1,5 +1,7 @@
-"""The commands that go on with turns: resume, and decide about calls that wait."""
+"""The commands that go on with turns and workflows: resume, and decide about what waits."""
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,17 +19,20 @@ from arriero.cli_stack import (
     agent_maker,
     chat_agent,
     complain,
+    later,
     presenter,
     stack_of,
 )
 from arriero.terminal import one_line, print_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
+    from arriero.agents.agent import Agent
     from arriero.agents.turn import Waiting
     from arriero.stack.decisions import Decision
-    from arriero.stack.log import DatabaseLog
+    from arriero.stack.log import DatabaseLog, Record
+    from arriero.stack.stack import Stack
 
 Program = Annotated[
     Path | None,
@@ -35,10 +40,11 @@ Program = Annotated[
         exists=True,
         dir_okay=False,
         metavar="FILE",
-        help="Python file that defines agent(stack). [default: the agent of `arriero chat`]",
+        help="Python file that defines agent(stack), or a workflow as flow and deps(stack)."
+        " [default: the agent of `arriero chat`]",
     ),
 ]
-By = Annotated[str, typer.Option(help="Who decides.")]
+By = Annotated[str, typer.Option(metavar="NAME", help="Who decides.")]
 
 
 def resume(
@@ -58,19 +64,34 @@ def resume(
     api_key: ApiKey = None,
     as_json: Json = False,
 ) -> None:
-    """Go on with a turn that waits, or that its process left when it died.
+    """Go on with a turn or a workflow that waits, or that its process left when it died.
 
     What it waits for is asked on standard input, unless --decide says it. Exit code 1 if the turn did not end with an
-    answer or a refusal.
+    answer or a refusal, or the workflow did not finish.
     """
     from arriero.agents.chat import go_on
+    from arriero.agents.flow import go_on_with_run, load_flow
+    from arriero.agents.program import UnusableProgram
 
     decisions = _decisions(decide or (), by)
-    session = in_log(log, lambda opened: _conversation(opened, name))
+    session, records = in_log(log, partial(_found, name=name))
     opening = stack_of(engine, url, model, tokenizer, dialect, api_key, log)
-    make = agent_maker(program) if program else chat_agent(bundled=url is None and model is None)
-    shown = presenter(as_json)
-    if not go_on(opening, make, shown, session=session, decisions=decisions, complain=complain):
+    shown, how = presenter(as_json, asks=True), partial(later, log, program)
+    if workflow := _workflow(records):
+        if program is None:
+            raise typer.BadParameter(
+                f"{session!r} is a run of the workflow {workflow!r}: give the file that defines it",
+                param_hint="--program",
+            )
+        try:
+            flow = load_flow(program)
+        except UnusableProgram as error:
+            raise typer.BadParameter(str(error), param_hint="--program") from error
+        well = go_on_with_run(opening, flow, shown, run=session, decisions=decisions, later=how)
+    else:
+        make = agent_maker(program) if program else _chat_agent(session, records, bundled=url is None and model is None)
+        well = go_on(opening, make, shown, session=session, decisions=decisions, complain=complain, later=how)
+    if not well:
         raise typer.Exit(1)
 
 
@@ -88,17 +109,8 @@ def decide(
 
     Nothing is run: the turn goes on at the next `arriero runs resume`.
     """
-    from arriero.agents.asking import waiting_calls
-
     made = _decisions(decisions or (), by)
-
-    async def record(opened: "DatabaseLog") -> "tuple[Waiting, ...]":
-        session = await _conversation(opened, name)
-        if made:
-            await _record(opened, session, made)
-        return await waiting_calls(opened, session)
-
-    waiting = in_log(log, record)
+    waiting = in_log(log, partial(_decide, name=name, made=made))
     for call in waiting:
         if as_json:
             print_json(_waiting(call))
@@ -108,16 +120,65 @@ def decide(
         typer.echo("no call waits", err=True)
 
 
-async def _conversation(log: "DatabaseLog", name: str) -> str:
-    """The session of that name; misuse if it is the run of a workflow, which only its program can go on with."""
+async def _decide(log: "DatabaseLog", name: str, made: "Mapping[str, Decision]") -> "list[Waiting]":
+    """Record decisions; gives what waits then."""
+    from arriero.agents.asking import waiting_calls
+
+    session, records = await _found(log, name)
+    inner = _inner(session, records) if _workflow(records) else {"": session}
+    unknown = [id_ for id_ in made if id_.rpartition(":")[0] not in inner]
+    if unknown:
+        says = "decide about a step that was interrupted with `arriero runs resume`, by --decide"
+        raise typer.BadParameter(f"no turn of {session!r} has {unknown[0]!r}; {says}", param_hint="CALL=DECISION")
+    waiting: list[Waiting] = []
+    for place, one in inner.items():
+        prefix = f"{place}:" if place else ""
+        own = {id_.removeprefix(prefix): made[id_] for id_ in made if id_.rpartition(":")[0] == place}
+        if own:
+            await _record(log, one, own)
+        waiting += [replace(call, id=prefix + call.id) for call in await waiting_calls(log, one)]
+    return waiting
+
+
+async def _found(log: "DatabaseLog", name: str) -> "tuple[str, list[Record]]":
+    session = (await find(log, name)).session
+    return session, await log.read(session)
+
+
+def _workflow(records: "Sequence[Record]") -> str:
+    """Name of the workflow whose run it is; empty for a conversation."""
     from arriero.stack.events import WorkflowStarted
 
-    session = (await find(log, name)).session
-    for record in await log.read(session):
-        if isinstance(record.event, WorkflowStarted):
-            flow = f"{session!r} is a run of the workflow {record.event.workflow!r}"
-            raise typer.BadParameter(f"{flow}: its program goes on with it, by flow.resume", param_hint="ID")
-    return session
+    started = (record.event for record in records if isinstance(record.event, WorkflowStarted))
+    return next((event.workflow for event in started), "")
+
+
+def _inner(run: str, records: "Sequence[Record]") -> dict[str, str]:
+    """Sessions of a run's turns that wait, by their names in its ids."""
+    from arriero.agents.wording import node_text
+    from arriero.agents.workflow import RunState
+
+    state = RunState.of(record.event for record in records)
+    attempts = {node_text(*at): node.attempt for at, node in state.nodes.items()}
+    sessions = {}
+    for id_ in state.waiting:
+        node, _, rest = id_.partition("/")
+        name, colon, _ = rest.rpartition(":")
+        if colon:
+            again = f".{attempts[node]}" if attempts[node] > 1 else ""
+            sessions[f"{node}/{name}"] = f"{run}/{node}{again}/{name}"
+    return sessions
+
+
+def _chat_agent(session: str, records: "Sequence[Record]", *, bundled: bool) -> "Callable[[Stack], Agent[Any, Any]]":
+    """What makes the agent of `arriero chat`; misuse if another one has the session."""
+    from arriero.stack.events import TurnStarted
+
+    names = {record.event.agent for record in records if isinstance(record.event, TurnStarted)} - {"", "agent"}
+    if names:
+        what = f"the agent {min(names)!r} has session {session!r}: give the file that defines it"
+        raise typer.BadParameter(what, param_hint="--program")
+    return chat_agent(bundled=bundled)
 
 
 async def _record(log: "DatabaseLog", session: str, decisions: "Mapping[str, Decision]") -> None:

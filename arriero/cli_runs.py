@@ -39,6 +39,10 @@ State = Literal["running", "waiting", "interrupted", "finished"]
 
 _ID_CHARS = 8
 _WIDE = 240
+_ROOMY = 80
+_GAP = 2
+_COLUMNS = ("session", "turn", "state", "agent", "steps", "calls", "tokens", "age")
+_NEEDED = (0, 1, 2, 7)
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _STATE_STYLES = {"answer": "green", "finished": "green", "running": "cyan"}
@@ -63,7 +67,10 @@ def list_runs(
         for turn in found[:limit]:
             print_json(_summary(turn))
         return
-    _print_turns(found[:limit])
+    if found:
+        _print_turns(found[:limit])
+    else:
+        typer.echo("there are none", err=True)
     if len(found) > limit:
         typer.echo(f"and {len(found) - limit} more: --limit shows more of them", err=True)
 
@@ -128,11 +135,14 @@ def fork(
     as_json: Json = False,
 ) -> None:
     """Begin a session as a copy of another one, up to one of its events."""
+    from arriero.stack.log import LogConflict
 
     async def copy(opened: "DatabaseLog") -> dict[str, Any]:
         found = await find(opened, name)
         seq = found.last if at is None else at
         new = into or f"{found.session}-{uuid4().hex[:_ID_CHARS]}"
+        if await opened.length(new):
+            raise LogConflict(f"there is a session {new!r} already: give another name as --into")
         await opened.fork(found.session, seq, new)
         return {"session": new, "of": found.session, "at": seq}
 
@@ -151,7 +161,9 @@ def prune(
     redact_after: Annotated[
         str | None, typer.Option(metavar="SPAN", help="Remove texts and ids from sessions after so long.")
     ] = None,
-    keep: Annotated[list[str] | None, typer.Option(help="Session to leave as it is, or a pattern; repeatable.")] = None,
+    keep: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Session to leave as it is, or a pattern; repeatable.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: Json = False,
@@ -170,7 +182,7 @@ def prune(
     now = time.time()
     planned = in_log(log, partial(prune_log, retention=retention, now=now, dry_run=True))
     if not dry_run and not yes and (planned.deleted or planned.redacted):
-        _tell_pruned(planned, "would be")
+        _tell_pruned(planned, "would be", err=True)
         if not sys.stdin.isatty():
             raise typer.BadParameter("nobody can be asked here: give --yes, or --dry-run", param_hint="--yes")
         typer.confirm("Do it?", abort=True, err=True)
@@ -239,11 +251,11 @@ def _seconds(span: str | None, option: str) -> float | None:
     return float(fits[1]) * _SECONDS[fits[2]]
 
 
-def _tell_pruned(pruned: "Pruned", would_be: str) -> None:
+def _tell_pruned(pruned: "Pruned", would_be: str, *, err: bool = False) -> None:
     for what, sessions in (("deleted", pruned.deleted), ("redacted", pruned.redacted)):
         noun = "session" if len(sessions) == 1 else "sessions"
-        typer.echo(" ".join(filter(None, (f"{len(sessions)} {noun}", would_be, what))))
-    typer.echo(f"{pruned.events} events, {pruned.bytes:,} bytes")
+        typer.echo(" ".join(filter(None, (f"{len(sessions)} {noun}", would_be, what))), err=err)
+    typer.echo(f"{pruned.events} events, {pruned.bytes:,} bytes", err=err)
     if pruned.busy:
         typer.echo(f"left alone, as they were continued meanwhile: {one_line(', '.join(pruned.busy))}", err=True)
 
@@ -304,20 +316,30 @@ def _print_turns(turns: "Sequence[TurnSummary]") -> None:
 
     from arriero.agents.wording import age_text
 
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("session", "turn", "state", "agent"):
-        table.add_column(column, overflow="fold")
-    for column in ("steps", "calls", "tokens", "age"):
-        table.add_column(column, justify="right", no_wrap=True)
-    now = time.time()
+    console, now = _console(), time.time()
+    rows = []
     for turn in turns:
-        state = turn.reason or turn.state
         tokens = turn.usage.prompt_tokens + turn.usage.completion_tokens
-        names = [one_line(turn.session), one_line(turn.turn)[:_ID_CHARS], state, one_line(turn.agent)]
-        styles = ["bold", "dim", _STATE_STYLES.get(state, "red"), ""]
-        figures = [str(turn.steps), str(turn.calls), f"{tokens:,}", age_text(now - turn.updated)]
-        table.add_row(*map(Text, names, styles), *figures)
-    _console().print(table)
+        figures = [str(turn.steps), str(turn.calls), f"{tokens:,}"]
+        names = [
+            one_line(turn.session),
+            one_line(turn.turn)[:_ID_CHARS],
+            turn.reason or turn.state,
+            one_line(turn.agent),
+        ]
+        rows.append([*names, *figures, age_text(now - turn.updated)])
+    # where there is no room for all, what finds a turn and says how it stands goes before the rest
+    shown = [at for at in range(len(_COLUMNS)) if at in _NEEDED or console.width >= _ROOMY]
+    widths = [max(len(_COLUMNS[at]), *(len(row[at]) for row in rows)) + _GAP for at in shown[1:]]
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="dim")
+    for at in shown:
+        widest = max(_ID_CHARS, console.width - sum(widths)) if at == 0 else None
+        justify: Literal["left", "right"] = "left" if at < _COLUMNS.index("steps") else "right"
+        table.add_column(_COLUMNS[at], no_wrap=True, overflow="ellipsis", max_width=widest, justify=justify)
+    for row in rows:
+        styles = ["bold", "dim", _STATE_STYLES.get(row[2], "red"), "", "", "", "", ""]
+        table.add_row(*(Text(row[at], styles[at]) for at in shown))
+    console.print(table)
 
 
 def _console() -> "Console":

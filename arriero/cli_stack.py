@@ -1,6 +1,7 @@
 """The options that say where the model runs and what is logged, and how turns are shown."""
 
 import io
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -14,6 +15,7 @@ from arriero.terminal import named_dialect, one_line, print_json
 
 if TYPE_CHECKING:
     from arriero.agents.agent import Agent
+    from arriero.agents.program import Program
     from arriero.agents.show import Presenter
     from arriero.stack.stack import Opening, Stack
 
@@ -71,7 +73,7 @@ def stack_of(
     return Stack.local(model, dialect=spoken, log=log)
 
 
-def presenter(as_json: bool, *, steps: bool = True, folded: bool = False) -> "Presenter":
+def presenter(as_json: bool, *, steps: bool = True, folded: bool = False, asks: bool = False) -> "Presenter":
     """What shows turns on standard output."""
     from rich.console import Console
 
@@ -80,7 +82,7 @@ def presenter(as_json: bool, *, steps: bool = True, folded: bool = False) -> "Pr
     if as_json:
         return JSONLines(print_json)
     widen_output()
-    return Screen(Console(file=sys.stdout), steps=steps, folded=folded)
+    return Screen(Console(file=sys.stdout), steps=steps, folded=folded, asks=asks)
 
 
 def widen_output() -> None:
@@ -96,21 +98,34 @@ def complain(error: ArrieroError) -> None:
 
 def agent_maker(file: Path) -> "Callable[[Stack], Agent[Any, Any]]":
     """What makes the agent of a Python file; misuse if it defines none."""
-    from arriero.agents.agent import Agent
     from arriero.agents.program import UnusableProgram, load
 
     try:
         program = load(file, "anything")  # the file needs no questions of its own
     except UnusableProgram as error:
         raise typer.BadParameter(str(error), param_hint="--program") from error
+    return partial(agent_of, program)
 
-    def make(stack: "Stack") -> "Agent[Any, Any]":
-        agent: Any = program.agent(stack) if program.agent is not None else None
-        if not isinstance(agent, Agent):
-            raise UnusableProgram(f"agent(stack) must return an Agent, not {type(agent).__name__}")
-        return agent
 
-    return make
+def agent_of(program: "Program", stack: "Stack") -> "Agent[Any, Any]":
+    """The agent of a program; an error if what it makes is none."""
+    from arriero.agents.agent import Agent
+    from arriero.agents.program import UnusableProgram
+
+    agent: Any = program.agent(stack) if program.agent is not None else None
+    if not isinstance(agent, Agent):
+        raise UnusableProgram(f"agent(stack) must return an Agent, not {type(agent).__name__}")
+    return agent
+
+
+def later(log: str | None, program: Path | None, session: str) -> str:
+    """How to go on with a turn that is left waiting."""
+    if log is None:
+        return "it is kept in memory alone: with --log another process could go on with it"
+    # the address of a database may hold a password
+    where = "postgresql://..." if "://" in log else shlex.quote(log)
+    file = "" if program is None else f" --program {shlex.quote(str(program))}"
+    return f"`arriero runs resume {shlex.quote(session)}{file} --log {where}` goes on with it"
 
 
 def chat_agent(

@@ -62,6 +62,7 @@ async def add(at: NodeContext[Crew], loads: list[int]) -> str:
 
 
 flow.returns(add)
+deps = crew  # `arriero runs resume RUN --program` gives it to the steps
 
 
 async def main(stack: Stack) -> None:

@@ -99,6 +99,7 @@ def escalate(case: Case) -> str:
 
 
 flow.returns(close, escalate)
+deps = front_desk  # `arriero runs resume RUN --program` gives it to the steps
 
 
 async def main(stack: Stack) -> None:

@@ -76,6 +76,7 @@ async def review(at: NodeContext[Desk], draft: Draft) -> Review:
 
 flow.loop(write, review, again=review.gave(False, of="good"), most=4)
 flow.returns(review)
+deps = desk  # `arriero runs resume RUN --program` gives it to the steps
 
 
 async def main(stack: Stack) -> None:

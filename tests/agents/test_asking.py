@@ -58,7 +58,7 @@ async def test_no_answer_is_said_to_the_model() -> None:
 async def test_a_question_can_only_be_answered() -> None:
     agent = Agent(scripted_stack(ASK, DONE), tools=[ask_user()])
     await agent.run("Saddle one.", session="s1")
-    with pytest.raises(InvalidDecision, match="answered or denied"):
+    with pytest.raises(InvalidDecision, match="give one of answer, deny"):
         await agent.resume("s1", decisions={"1.0": Decision.run()})
 
 

@@ -56,7 +56,7 @@ class Listening(Agent):
 heard = anyio.Event()
 SCRIPTS = {
     "waiting": [Say("Never said.", before=wait), "Here I am."],
-    "approval": [ToolCall("erase", {"path": "notes"}), "Done with it."],
+    "approval": [ToolCall("erase", {"path": "notes"}), "Done with it.", "All is well."],
     "asking late": [Say(calls=(ToolCall("erase", {"path": "notes"}),), before=wait_until_heard), "Done with it."],
     "question": [ToolCall("ask_user", {"question": "Which mule?"}), "I see."],
     "steering": [ToolCall("look", {"place": "Orla"}), "I heard you.", "Still here."],
@@ -77,6 +77,11 @@ def agent(stack: Stack) -> Agent:
     return Listening(stack, tools=[erase, look, ask_user()], name="drover")
 
 
+def later(session: str) -> str:
+    """How to go on."""
+    return f"session {session} waits"
+
+
 def complain(error: Exception) -> None:
     """Tell of an error."""
     print(f"ERROR {error}", flush=True)
@@ -84,7 +89,7 @@ def complain(error: Exception) -> None:
 
 screen = Screen(Console(color_system=None), steps=False, folded=True)
 if len(sys.argv) > 3:
-    well = go_on(Opening(open_stack), agent, screen, session=sys.argv[3], decisions={}, complain=complain)
+    well = go_on(Opening(open_stack), agent, screen, session=sys.argv[3], decisions={}, complain=complain, later=later)
 else:
-    well = converse(Opening(open_stack), agent, screen, session="main", complain=complain)
+    well = converse(Opening(open_stack), agent, screen, session="main", complain=complain, later=later)
 sys.exit(not well)

@@ -15,12 +15,13 @@ class Terminal:
 
     Args:
         command: The program and its arguments.
+        width: Columns of the terminal.
     """
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], width: int = 80) -> None:
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
-            os.execv(command[0], command)
+            os.execve(command[0], command, {**os.environ, "COLUMNS": str(width)})
         self.seen = ""
 
     def wait_for(self, text: str, seconds: float = 180.0) -> None:

@@ -207,3 +207,25 @@ def test_a_message_may_begin_with_a_slash(log: Path) -> None:
     assert pipe(log, "talk", "//etc/hosts\n").returncode == 0
     records = [event for event in events(log) if type(event).__name__ == "TurnStarted"]
     assert records[0].messages[-1].content == "/etc/hosts"
+
+
+def test_a_fork_does_not_take_the_name_of_another_session(log: Path) -> None:
+    done = pipe(log, "talk", "One\n/fork main\n/new main\n")
+    assert done.stdout.count("session 'main' already") == 2
+
+
+def test_a_turn_that_was_left_at_its_question_is_asked_about_before_the_next_message(log: Path) -> None:
+    terminal = talk(log, "approval")
+    terminal.type("Erase my notes.\n")
+    terminal.wait_for("run it? [y/n/e] ")
+    terminal.type("\x04")
+    terminal.wait_for("session main waits")
+    terminal.wait_for("> ")
+    terminal.type("Well?\n")
+    terminal.wait_for("run it? [y/n/e] ")
+    terminal.type("n\n")
+    terminal.wait_for("Done with it.")
+    terminal.wait_for("All is well.")
+    terminal.wait_for("> ")
+    assert terminal.end("\x04") == 0
+    assert [event.reason for event in events(log) if isinstance(event, TurnFinished)] == ["answer", "answer"]

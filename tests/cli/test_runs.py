@@ -1,12 +1,14 @@
 import json
 import re
 import secrets
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import anyio
 import pytest
+from terminal import Terminal
 
 from arriero.models import DEMO
 from arriero.prompts.messages import Message, ToolCall
@@ -29,6 +31,7 @@ from arriero.stack.log import open_log
 from arriero.tools import ToolResult
 
 COMMANDS = ["list", "show", "resume", "decide", "fork", "replay", "prune", "export", "import"]
+ARRIERO = [sys.executable, "-c", "from arriero.cli import app; app(prog_name='arriero')"]
 TOKENIZER = Tokenizer.from_folder(DEMO)
 ERASE = ToolCall("erase", {"path": "notes"})
 EVIL = "</script><img src=x onerror=alert(1)>\x1b[31m"
@@ -119,7 +122,7 @@ def test_a_session_is_shown_as_a_tree(arriero, log: str) -> None:
     out = arriero("runs", "show", "bob", "--log", log).out
     assert out.startswith("turn  bbbb3333  drover on demo, waiting, ")
     assert "├─ user  Erase my notes." in out
-    assert '│  └─ call  erase(path="notes")  no result is logged' in out
+    assert '│  └─ call  erase(path="notes")  waits' in out
     assert "│     └─ asks  May this run? erase  approval" in out
     assert "└─ paused  it waits for 1.0" in out
     assert "\x1b" not in arriero("runs", "show", "alice", "--log", log).out
@@ -171,6 +174,7 @@ def test_a_fork_has_the_events_of_the_other_up_to_one_of_them(arriero, log: str)
     assert (missing.code, missing.err.count("\n")) == (1, 1)
     assert missing.err.endswith("(UnknownSession)\n")
     taken = arriero("runs", "fork", "alice", "--into", "bob", "--log", log)
+    assert "session 'bob' already" in taken.err
     assert taken.err.endswith("(LogConflict)\n")
 
 
@@ -231,6 +235,7 @@ def test_pruning_says_what_it_would_do_and_asks_first(arriero, log: str) -> None
     unasked = arriero("runs", "prune", "--older-than", "0s", "--log", log)
     assert unasked.code == 2
     assert "--yes" in unasked.err
+    assert unasked.out == ""
     assert arriero("runs", "list", "--json", "--log", log).out.count("\n") == 3
     assert arriero("runs", "prune", "--older-than", "0s", "--keep", "ali*", "--yes", "--log", log).code == 0
     assert arriero("runs", "list", "--json", "--log", log).out.count("\n") == 3
@@ -272,6 +277,7 @@ def test_a_replay_can_be_watched(arriero, log: str) -> None:
         (["show", "alice", "--log", "no/such/file"], "no event log"),
         (["show", "alice", "--html", "no/such/folder/page.html", "--log", "LOG"], "--html"),
         (["fork", "alice", "--at", "-1", "--log", "LOG"], "--at"),
+        (["list", "--log", "mysql://host/runs"], "no event log"),
         (["prune", "--log", "LOG"], "--older-than"),
         (["prune", "--older-than", "soon", "--log", "LOG"], "30d"),
         (["export", "--output", "no/such/folder/file", "--log", "LOG"], "--output"),
@@ -304,10 +310,42 @@ def test_the_run_of_a_workflow_is_shown_and_gone_on_with_by_its_program(arriero,
     path = tmp_path / "log.sqlite"
     write(path, "flow", ("t1", [WorkflowStarted("triage", "v1", {"case": 7}), NodeStarted("read", "read")]))
     assert "node  read  not finished" in arriero("runs", "show", "flow", "--log", path).out
-    for command in (["resume", "flow"], ["decide", "flow", "read=run"]):
+    for command, says in (
+        (["resume", "flow"], "--program"),
+        (["decide", "flow", "read=run"], "--decide"),
+        (["replay", "flow"], "run of the workflow 'triage'"),
+    ):
         done = arriero("runs", *command, "--log", path)
         assert (done.code, done.out) == (2, "")
-        assert "flow.resume" in done.err
+        assert says in done.err
+
+
+def test_the_beginning_of_a_runs_name_means_the_run_and_not_a_turn_in_it(arriero, tmp_path: Path) -> None:
+    path = tmp_path / "log.sqlite"
+    write(path, "case-7", ("case-7", [WorkflowStarted("triage", "v1", "B-17")]))
+    write(path, "case-7/read/drover", ("t1", FIRST))
+    assert arriero("runs", "show", "case", "--log", path).out.startswith("workflow  case-7")
+    assert "Good day." in arriero("runs", "show", "case-7/", "--log", path).out
+    write(path, "case-8", ("t2", FIRST))
+    assert "write more of it" in arriero("runs", "show", "case", "--log", path).err
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_the_list_keeps_to_the_width_of_a_terminal(arriero, tmp_path: Path, width: int) -> None:
+    path = tmp_path / "log.sqlite"
+    write(path, "a-session-with-a-name-that-is-longer-than-a-narrow-terminal/read/drover", ("t1", WAITING))
+    terminal = Terminal([*ARRIERO, "runs", "list", "--log", str(path)], width)
+    terminal.end("")
+    lines = [re.sub(r"\x1b\[[\d;]*m", "", line) for line in terminal.seen.splitlines()]
+    assert len(lines) == 2
+    assert all(len(line) <= width for line in lines), terminal.seen
+    assert lines[1].startswith("a-session")
+    assert "waiting" in lines[1]
+
+
+def test_a_log_without_turns_of_a_kind_says_so(arriero, log: str) -> None:
+    done = arriero("runs", "list", "--state", "running", "--log", log)
+    assert (done.code, done.out, done.err) == (0, "", "there are none\n")
 
 
 def test_a_call_that_was_running_when_its_process_died_is_listed_and_shown(arriero, tmp_path: Path) -> None:

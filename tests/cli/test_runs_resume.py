@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from terminal import Terminal
 
 ARRIERO = [sys.executable, "-c", "from arriero.cli import app; app(prog_name='arriero')"]
 PROGRAM = '''
@@ -50,7 +51,7 @@ def begin(arriero, program: Path) -> str:
     assert next(event for event in events if event["kind"] == "TurnPaused")["waiting"] == ["1.0"]
     assert not program.with_name("runs").exists()
     (turn,) = map(json.loads, arriero("runs", "list", "--state", "waiting", "--json").out.splitlines())
-    assert turn["session"] in events[-1]["text"]
+    assert f"`arriero runs resume {turn['session']} --program {program} --log" in events[-1]["text"]
     return str(turn["session"])
 
 
@@ -99,7 +100,7 @@ def test_a_turn_that_nobody_decides_about_waits_on(arriero, program: Path) -> No
     session = begin(arriero, program)
     done = arriero("runs", "resume", session, "--program", program)
     assert done.code == 1
-    assert f"session {session} waits" in done.out
+    assert f"`arriero runs resume {session} --program {program} --log" in done.out
     wrong = arriero("runs", "resume", session, "--program", program, "--decide", "7.0=run")
     assert (wrong.code, wrong.out) == (1, "")
     assert wrong.err.endswith("(InvalidDecision)\n")
@@ -135,3 +136,90 @@ def test_a_program_without_an_agent_cannot_go_on(arriero, program: Path, source:
     assert done.code in (1, 2)
     assert says in done.err
     assert "Traceback" not in done.err
+
+
+FLOW = """
+from pathlib import Path
+from program import agent as drover
+from arriero.agents.workflow import NodeContext, Workflow
+
+flow = Workflow("loads", takes=str, gives=str)
+
+@flow.step(flow.input, idempotent=True)
+async def read(at: NodeContext, mule: str) -> str:
+    turn = await at.ask(at.deps, f"What is the load of {mule}?")
+    return turn.text
+
+flow.returns(read)
+deps = drover
+
+async def main(stack):
+    await flow.run("Zuri", log=stack.log, deps=drover(stack), run="case-7")
+"""
+
+
+@pytest.fixture
+def flow(arriero, program: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A program with a workflow, whose run waits for an approval."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    file = program.with_name("loads.py")
+    file.write_text(FLOW)
+    assert arriero("run", file).code == 0
+    sys.modules.pop("program", None)
+    return file
+
+
+def test_a_run_of_a_workflow_goes_on_with_its_file_and_asks(arriero, program: Path, flow: Path) -> None:
+    left = arriero("runs", "resume", "case-7", "--program", flow)
+    assert left.code == 1
+    assert f"`arriero runs resume case-7 --program {flow} --log" in left.out
+    done = arriero("runs", "resume", "case-7", "--program", flow, stdin="perhaps\ny\n")
+    assert (done.code, program.with_name("runs").read_text()) == (0, "Zuri\n")
+    assert "not understood: 'perhaps'" in done.out
+    assert "output    The load of Zuri is 85." in done.out
+    over = arriero("runs", "resume", "case-7", "--program", flow)
+    assert (over.code, over.err.endswith("(NothingToResume)\n")) == (1, True)
+
+
+def test_a_call_in_a_run_of_a_workflow_is_decided_about_before_it_goes_on(arriero, program: Path, flow: Path) -> None:
+    (waiting,) = events_of(arriero("runs", "decide", "case-7", "--json").out)
+    assert waiting["id"] == "read/drover:1.0"
+    wrong = arriero("runs", "decide", "case-7", "read=run")
+    assert (wrong.code, "--decide" in wrong.err) == (2, True)
+    decided = arriero("runs", "decide", "case-7", "read/drover:1.0=deny:not today", "--by", "ana")
+    assert (decided.code, decided.err) == (0, "no call waits\n")
+    assert arriero("runs", "resume", "case-7", "--program", flow).code == 0
+    assert not program.with_name("runs").exists()
+    assert "denied by ana: not today" in arriero("runs", "show", "case-7/read/drover").out
+
+
+def test_a_run_of_a_workflow_wants_the_file_that_defines_it(arriero, program: Path, flow: Path) -> None:
+    for options, says in (((), "run of the workflow 'loads'"), (("--program", program), "defines no workflow")):
+        done = arriero("runs", "resume", "case-7", *options)
+        assert (done.code, says in done.err) == (2, True)
+
+
+def test_an_agent_of_a_file_is_not_stood_in_for_by_that_of_a_conversation(arriero, program: Path) -> None:
+    session = begin(arriero, program)
+    done = arriero("runs", "resume", session, "--decide", "1.0=run")
+    assert (done.code, "the agent 'drover'" in done.err) == (2, True)
+    assert json.loads(arriero("runs", "list", "--json").out)["state"] == "waiting"
+
+
+def test_a_program_asks_on_a_terminal_for_what_its_turn_waits_for(program: Path) -> None:
+    terminal = Terminal([*ARRIERO, "run", str(program)])
+    terminal.wait_for("May this run? mule_load")
+    terminal.wait_for("run it? [y/n/e] ")
+    terminal.type("y\n")
+    terminal.wait_for("The load of Zuri is 85.")
+    assert terminal.end("") == 0
+    assert "May this run?" not in terminal.seen
+    assert program.with_name("runs").read_text() == "Zuri\n"
+
+
+def test_a_program_that_is_left_at_a_question_says_how_it_goes_on(program: Path) -> None:
+    terminal = Terminal([*ARRIERO, "run", str(program)])
+    terminal.wait_for("run it? [y/n/e] ")
+    terminal.type("\x04")
+    terminal.wait_for("arriero runs resume ")
+    assert terminal.end("") == 1
