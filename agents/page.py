@@ -86,9 +86,12 @@ def session_page(
         return paint_prompt(node.appended, contents.get(node.seq or 0, ()), tokenizer)
 
     usage = total(record.event.usage for record in records if isinstance(record.event, StepFinished))
+    turns = tree(records, states)
     return _template().render(
         session=session,
-        turns=tree(records, states),
+        turns=turns,
+        kind="run" if turns and all(turn.label == "workflow" for turn in turns) else "session",
+        asked=lambda turn: next((node.text for node in turn.children if node.label in ("user", "input")), ""),
         usage=usage,
         cached=None if not usage.prompt_tokens else (usage.cached_tokens or 0) / usage.prompt_tokens,
         began=clock_text(records[0].time) if records else "",
