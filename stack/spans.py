@@ -6,7 +6,7 @@ are still in development. What those conventions have no name for begins with `a
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, assert_never
 
@@ -54,6 +54,7 @@ Attributes = Mapping[str, str | bool | int | float | Sequence[str]]
 SPANS = "arriero.spans"
 """Name under which a context holds the spans of the turn that it is in."""
 
+_INVENTED = "unknown"
 _NANOSECONDS = 1_000_000_000
 
 
@@ -87,6 +88,7 @@ class Subject:
         model: The engine's model.
         provider: Who serves the model.
         content: Whether texts, arguments and results are recorded.
+        tools: Names of tools that may be called.
     """
 
     operation: Operation
@@ -95,6 +97,7 @@ class Subject:
     model: str
     provider: str
     content: bool
+    tools: Collection[str] = ()
 
 
 class Spans:
@@ -112,6 +115,7 @@ class Spans:
         self._trace, self._to, self._about = trace, instruments, subject
         self._started = time.perf_counter()
         self._error = ""
+        self._tools = set(subject.tools)
         self._request: Span | None = None
         self._calls: dict[tuple[int, int], tuple[Span, int]] = {}
         self._nodes: dict[tuple[str, str], Span] = {}
@@ -164,7 +168,8 @@ class Spans:
                 self._end_node(node, key)
             case NodeFailed(node, key, _, error):
                 self._end_node(node, key, error)
-            case TurnStarted(messages):
+            case TurnStarted(messages, tools=tools):
+                self._offer(tools)
                 self._say("gen_ai.input.messages", messages)
             case TurnFinished(text, reason, usage):
                 self._whole.set_attributes({"arriero.turn.reason": reason, **_of_usage(usage)})
@@ -220,7 +225,8 @@ class Spans:
                 self._happened("decision_given", {"choice": decision.choice})
             case TurnResumed():
                 self._happened("resumed", {})
-            case TranscriptRewritten(reason, policy, dropped=dropped):
+            case TranscriptRewritten(reason, policy, tools=tools, dropped=dropped):
+                self._offer(tools)
                 self._happened("transcript_rewritten", {"reason": reason, "policy": policy, "dropped": dropped})
             case HandedOff(_, agent):
                 self._happened("handed_off", {"agent": agent})
@@ -259,17 +265,24 @@ class Spans:
         for kind, count in (("input", event.usage.prompt_tokens), ("output", event.usage.completion_tokens)):
             self._measure(self._to.tokens, count, "chat", **{"gen_ai.token.type": kind})
 
+    def _offer(self, declarations: Iterable[Mapping[str, Any]]) -> None:
+        self._tools.update(declared["function"]["name"] for declared in declarations)
+
+    def _named(self, call: ToolCall) -> str:
+        """The tool's name. One that the model invented is a text of its own."""
+        return call.name if self._about.content or call.name in self._tools else _INVENTED
+
     def _start_call(self, call: ToolCall, start: int) -> "Span":
         attributes: dict[str, Any] = {
             "gen_ai.operation.name": "execute_tool",
-            "gen_ai.tool.name": call.name,
+            "gen_ai.tool.name": self._named(call),
             "gen_ai.tool.type": "function",
         }
         if call.id:
             attributes["gen_ai.tool.call.id"] = call.id
         if self._about.content:
             attributes["gen_ai.tool.call.arguments"] = json.dumps(call.arguments, default=str)
-        return self._start(f"execute_tool {call.name}", attributes, start)
+        return self._start(f"execute_tool {self._named(call)}", attributes, start)
 
     def _end_call(self, event: CallFinished) -> None:
         """The results of a step come together, when the last one is there: each says how long it took."""
@@ -284,7 +297,8 @@ class Spans:
                 "gen_ai.tool.call.result", given if isinstance(given, str) else json.dumps(given, default=str)
             )
         self._finish(span, error, min(now, start + took))
-        self._measure(self._to.tools, result.duration, "execute_tool", error, **{"gen_ai.tool.name": result.call.name})
+        name = self._named(result.call)
+        self._measure(self._to.tools, result.duration, "execute_tool", error, **{"gen_ai.tool.name": name})
 
     def _note_verdict(self, event: VerdictGiven) -> None:
         attributes = {"arriero.shield": event.shield, "arriero.shield.where": event.where}

@@ -1,7 +1,7 @@
 """What happens in turns, for OpenTelemetry. Nothing is recorded unless a stack is given a `Tracing`."""
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -177,6 +177,7 @@ class Tracing:
         session: str,
         name: str = "",
         model: str = "",
+        tools: Collection[str] = (),
     ) -> AsyncGenerator[Event, None]:
         """The same events, recorded as they come. `Stack` calls this for every turn.
 
@@ -185,13 +186,14 @@ class Tracing:
             session: The session.
             name: Name of the agent.
             model: The engine's model.
+            tools: Names of tools that may be called, besides those that the events declare.
 
         Returns:
             The events; `events` itself where nobody would hear of them.
         """
         if self._unheard():
             return events
-        return _watched(events, lambda: self._begin("invoke_agent", session, name, model))
+        return _watched(events, lambda: self._begin("invoke_agent", session, name, model, tools))
 
     @contextmanager
     def workflow(self, name: str, *, session: str = "") -> Iterator[Callable[[Event], None]]:
@@ -239,7 +241,9 @@ class Tracing:
     def _unheard(self) -> bool:
         return self._tracers is None and self._meters is None and _nobody_listens()
 
-    def _begin(self, operation: "Operation", session: str, name: str, model: str) -> "Spans":
+    def _begin(
+        self, operation: "Operation", session: str, name: str, model: str, tools: Collection[str] = ()
+    ) -> "Spans":
         from arriero.stack.spans import Spans, Subject
 
         subject = Subject(
@@ -249,6 +253,7 @@ class Tracing:
             model=model,
             provider=self._provider,
             content=self._content,
+            tools=tools,
         )
         return Spans(self._made(), subject, _around())
 

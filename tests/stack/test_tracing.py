@@ -15,6 +15,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.semconv._incubating.attributes import gen_ai_attributes
 from scripted import Say, call, run, scripted_stack
 
 from arriero import Agent, Limits, Message, Stack, tool
@@ -127,10 +128,14 @@ async def test_no_text_argument_or_result_is_in_a_span_unless_it_is_asked_for() 
         return "secret-of-the-tool"
 
     stack, seen = traced_stack(
-        call("whisper", word="secret-of-the-model"), call("whisper", word="oops"), "secret-answer<|eot_id|>"
+        call("whisper", word="secret-of-the-model"),
+        call("whisper", word="oops"),
+        call("secret_name", word="oops"),
+        "secret-answer<|eot_id|>",
     )
     await Agent(stack, tools=[whisper], instructions="secret-system").run("secret-question")
     assert seen.names.count("execute_tool whisper") == 2
+    assert seen.names.count("execute_tool unknown") == 1  # the model invented the name
     assert "secret" not in "".join(span.to_json() for span in seen.memory.get_finished_spans())
 
 
@@ -148,6 +153,16 @@ async def test_content_is_recorded_where_it_is_asked_for() -> None:
     (said,) = json.loads(attributes(first)["gen_ai.output.messages"])
     assert said["finish_reason"] == "tool_call"
     assert said["parts"] == [{"type": "tool_call", "name": "double", "arguments": {"number": 21}}]
+
+
+async def test_every_name_of_an_attribute_is_the_conventions_or_begins_with_arrieros() -> None:
+    known = {name for name in vars(gen_ai_attributes).values() if isinstance(name, str)} | {"error.type"}
+    deprecated = {"gen_ai.system", "gen_ai.prompt", "gen_ai.completion"}
+    stack, seen = traced_stack(call("double", number=21), call("double", number="x"), "42.<|eot_id|>", content=True)
+    await Agent(stack, tools=[double]).run("Twice 21?")
+    used = {name for span in seen.memory.get_finished_spans() for name in attributes(span)}
+    assert len(used) > 15
+    assert {name for name in used if not name.startswith("arriero.")} <= known - deprecated
 
 
 async def test_a_failed_tool_is_a_span_with_an_error() -> None:
