@@ -160,5 +160,5 @@ def test_two_logs_of_one_store_do_what_the_model_does(log_address: str) -> None:
 
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         Here,
-        settings=settings(max_examples=25, stateful_step_count=20, deadline=None, suppress_health_check=[*HealthCheck]),
+        settings=settings(max_examples=15, stateful_step_count=25, deadline=None, suppress_health_check=[*HealthCheck]),
     )
