@@ -1,5 +1,6 @@
 """An agent: instructions, tools, shields and a type of answers over a stack."""
 
+import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from functools import partial
@@ -118,7 +119,7 @@ class Agent(Generic[Deps, Output]):
         registry = tools if isinstance(tools, Registry) else Registry(tools)
         self.registry = registry.plus(tools_of(self.handoffs)) if self.handoffs else registry
         self.choice = Choice(tool_choice, self.reader, self.registry)
-        self._stack = stack
+        self._stack, self._opening = stack, threading.Lock()
         self._background: tuple[Background, Stack] | None = None
         if isinstance(stack, Stack):
             fixed_terms(self, stack, "", self.registry)  # a mistake is an error here, not in mid-conversation
@@ -368,8 +369,7 @@ class Agent(Generic[Deps, Output]):
         """Release what the tools hold, and the stack that `run_sync` opened."""
         if self._background is None:
             return
-        background, _ = self._background
-        self._background = None
+        (background, _), self._background = self._background, None
         try:
             background.run(self.aclose)
         finally:
@@ -381,8 +381,8 @@ class Agent(Generic[Deps, Output]):
                 "run_sync opens the stack by itself: give the agent one that is not open, as in"
                 " Agent(Stack.local()), or `await agent.run(...)` where the stack is open"
             )
-        self._background = self._background or Background.opened(self._stack)
-        background, stack = self._background
+        with self._opening:
+            self._background = background, stack = self._background or Background.opened(self._stack)
         return background.run(partial(work, stack))
 
     async def _run(self, stack: Stack, text: str, deps: Deps | None, session: str | None) -> Turn[Output]:

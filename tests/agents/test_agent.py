@@ -1,3 +1,5 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import anyio
@@ -166,6 +168,26 @@ def test_a_program_that_is_not_async_runs_turns_in_one_session() -> None:
     assert agent.run_sync("Sure?", session=first.session).text == "Yes."
     agent.close()
     agent.close()
+
+
+def test_threads_that_call_at_once_share_one_stack() -> None:
+    ready, opened = threading.Barrier(4), []
+
+    async def open_stack() -> Stack:
+        opened.append(True)
+        await anyio.sleep(0.01)
+        return scripted_stack(*["Hello.<|eot_id|>"] * 4, extending=False)
+
+    def ask() -> str:
+        ready.wait(5)
+        return agent.run_sync("Hi").text
+
+    agent = Agent(Opening(open_stack))
+    with ThreadPoolExecutor(4) as threads:
+        answers = [threads.submit(ask) for _ in range(4)]
+    agent.close()
+    assert [answer.result() for answer in answers] == ["Hello."] * 4
+    assert opened == [True]
 
 
 def test_run_sync_raises_what_run_raises() -> None:
