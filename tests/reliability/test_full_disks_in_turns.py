@@ -2,12 +2,16 @@
 
 import os
 import resource
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+import shutil
+import tempfile
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import anyio
 import psycopg
 import pytest
 from kill_scenarios import SCENARIOS, Notes, live, stack_of, terms_of
@@ -84,7 +88,7 @@ def small_files(path: Path) -> Iterator[tuple[Callable[[], None], Callable[[], N
         free()
 
 
-async def turn_that_fails(log: Choked, notes: InMemoryNotes) -> list[Event]:
+async def turn_that_fails(log: EventLog, notes: InMemoryNotes) -> list[Event]:
     """The scenario's turn, until its log cannot be written."""
     events: list[Event] = []
     stack, terms = stack_of(SCENARIOS["calls"], log, notes), terms_of(SCENARIOS["calls"], notes)
@@ -147,6 +151,59 @@ async def test_the_same_process_goes_on_when_there_is_room_again(tmp_path: Path)
         free()
     await recovers(inner, notes)
     await inner.aclose()
+
+
+def without_rights(work: Callable[[], Awaitable[None]]) -> int:
+    """Do it in a child that is bound by the rights of files, as root is not. Gives its exit code."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            if os.geteuid() == 0:
+                os.setuid(65534)
+            anyio.run(work)
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@pytest.fixture
+def reachable_folder() -> Iterator[Path]:
+    """A folder that other users can read."""
+    folder = Path(tempfile.mkdtemp(dir="/tmp" if os.geteuid() == 0 else None))
+    folder.chmod(0o755)
+    yield folder
+    folder.chmod(0o755)
+    shutil.rmtree(folder)
+
+
+def test_a_turn_on_a_read_only_file_is_refused_before_any_effect_and_works_when_it_can_be_written(
+    reachable_folder: Path,
+) -> None:
+    path = reachable_folder / "events.sqlite"
+
+    async def works(session: str) -> None:
+        log = open_log(path)
+        await recovers(log, InMemoryNotes(os.devnull, session))
+        await log.aclose()
+
+    async def is_refused() -> None:
+        log, notes = open_log(path), InMemoryNotes(os.devnull, "bruno")
+        assert await turn_that_fails(log, notes) == []
+        assert notes.kept == []
+        assert await log.length("alice")
+        await log.aclose()
+
+    anyio.run(works, "alice")
+    path.chmod(0o444)
+    reachable_folder.chmod(0o555)
+    assert without_rights(is_refused) == 0
+    reachable_folder.chmod(0o755)
+    path.chmod(0o644)
+    anyio.run(works, "bruno")
 
 
 @pytest.fixture(scope="module")

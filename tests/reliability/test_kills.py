@@ -9,6 +9,8 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -28,26 +30,40 @@ KILLS = int(os.environ.get("ARRIERO_KILLS", "260"))
 Run = Callable[[Sequence[dict[str, Any]]], list[dict[str, Any]]]
 
 
-@pytest.fixture(scope="module")
-def nursery() -> Iterator[Run]:
+class Nursery:
     """A process that runs jobs; see `nursery.py`."""
-    command = [sys.executable, str(Path(__file__).with_name("nursery.py"))]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    jobs, results = process.stdin, process.stdout
 
-    def run(todo: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        done = []
-        for job in todo:
-            jobs.write(json.dumps(job) + "\n")
-            jobs.flush()
-            done.append(json.loads(results.readline()))
+    def __init__(self) -> None:
+        command = [sys.executable, str(Path(__file__).with_name("nursery.py"))]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self.process, self.jobs, self.results = process, process.stdin, process.stdout
+
+    def begin(self, job: dict[str, Any]) -> None:
+        self.jobs.write(json.dumps(job) + "\n")
+        self.jobs.flush()
+
+    def end(self) -> dict[str, Any]:
+        done: dict[str, Any] = json.loads(self.results.readline())
         return done
 
-    with process:
+
+@pytest.fixture(scope="module")
+def nursery() -> Iterator[Run]:
+    """Two processes that run jobs, as the small machines have two cores."""
+    with ExitStack() as stack:
+        pair = [Nursery() for _ in range(2)]
+        for one in pair:
+            stack.enter_context(one.process)
+            stack.callback(one.jobs.close)
+
+        def run(todo: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+            for job, one in zip(todo, cycle(pair), strict=False):
+                one.begin(job)
+            return [one.end() for _, one in zip(todo, cycle(pair), strict=False)]
+
         yield run
-        jobs.close()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -74,10 +90,10 @@ async def reference(name: str, tmp_path: Path) -> tuple[Tape, int]:
     return tape, ticks
 
 
-def jobs_of(name: str, place: str, tmp_path: Path, plans: Sequence[list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    common = {"scenario": name, "log": place, "notes": str(tmp_path / f"{name}.jsonl")}
-    marked = f"{tmp_path.name}-{name}"  # the server is shared
-    return [common | {"session": f"{marked}-{number}", "plans": plan} for number, plan in enumerate(plans)]
+def job_of(name: str, place: str, tmp_path: Path, number: object, *plans: dict[str, Any]) -> dict[str, Any]:
+    session = f"{tmp_path.name}-{name} {number}"  # the server is shared
+    notes = tmp_path / f"{name} {number}.jsonl"
+    return {"scenario": name, "log": place, "notes": str(notes), "session": session, "plans": plans}
 
 
 async def verify(name: str, log: EventLog, session: str, notes: Notes, expected: Tape) -> None:
@@ -164,12 +180,13 @@ async def test_whenever_a_turn_is_killed_it_ends_as_if_it_had_not_been(
     killed, number = 0, 0
     log = open_log(place)
     while killed < KILLS / len(SCENARIOS):
-        (job,) = jobs_of(f"{name}", place, tmp_path, [[plan() for _ in range(chance.choice((1, 1, 2, 4)))]])
-        job["session"] += f" {number}"
-        (done,) = nursery([job])
-        assert done["code"] == 0
-        killed, number = killed + done["kills"], number + 1
-        await verify(name, log, job["session"], Notes(job["notes"], job["session"]), expected)
+        plans = [[plan() for _ in range(chance.choice((1, 1, 2, 4)))] for _ in range(8)]
+        jobs = [job_of(name, place, tmp_path, number + at, *rounds) for at, rounds in enumerate(plans)]
+        number += len(jobs)
+        for job, done in zip(jobs, nursery(jobs), strict=True):
+            assert done["code"] == 0
+            killed += done["kills"]
+            await verify(name, log, job["session"], Notes(job["notes"], job["session"]), expected)
     await log.aclose()
 
 
@@ -180,15 +197,14 @@ async def test_killed_at_any_commit_a_turn_is_a_legal_prefix_and_can_be_finished
 ) -> None:
     expected, _ = await reference(name, tmp_path)
     log = open_log(place)
-    number = killed = 1
-    while killed:
-        (job,) = jobs_of(name, place, tmp_path, [[{when: number}]])
-        job["session"] += f" {number}"
-        (done,) = nursery([job])
-        assert done["code"] == 0
-        killed = done["kills"]
-        await verify(name, log, job["session"], Notes(job["notes"], job["session"]), expected)
-        number += 1
+    number, all_killed = 1, True
+    while all_killed:
+        jobs = [job_of(name, place, tmp_path, at, {when: at}) for at in range(number, number + 4)]
+        number += len(jobs)
+        for job, done in zip(jobs, nursery(jobs), strict=True):
+            assert done["code"] == 0
+            all_killed = all_killed and bool(done["kills"])
+            await verify(name, log, job["session"], Notes(job["notes"], job["session"]), expected)
     assert number > 6  # it got through all commits of the turn
     await log.aclose()
 
@@ -197,10 +213,9 @@ async def test_what_a_kill_leaves_is_a_legal_prefix(place: str, tmp_path: Path, 
     """The log as it is before anybody resumes."""
     log = open_log(place)
     for name in SCENARIOS:
-        for number in range(1, 8):
-            (job,) = jobs_of(name, place, tmp_path, [[{"after": number}]])
-            job |= {"session": f"{job['session']} left {number}", "together": 0}
-            nursery([job])
+        jobs = [job_of(name, place, tmp_path, f"left {at}", {"after": at}) | {"together": 0} for at in range(1, 8)]
+        nursery(jobs)
+        for job in jobs:
             records = await log.read(job["session"])
             assert problems(records) == []
             assert all(isinstance(record.event, e.TurnStarted) for record in records[:1])
@@ -213,10 +228,11 @@ async def test_of_processes_that_resume_a_turn_at_once_exactly_one_wins(
 ) -> None:
     log = open_log(place)
     chance = random.Random(name)
-    for number in range(max(1, KILLS // 20)):
-        (job,) = jobs_of(name, place, tmp_path, [[{"after": chance.choice((1, 2, 3))}]])
-        job |= {"session": f"{job['session']} race {number}", "together": 3}
-        (done,) = nursery([job])
+    jobs = [
+        job_of(name, place, tmp_path, f"race {number}", {"after": chance.choice((1, 2, 3))}) | {"together": 3}
+        for number in range(max(1, KILLS // 20))
+    ]
+    for job, done in zip(jobs, nursery(jobs), strict=True):
         assert done["killed"] == -9
         assert set(done["outcomes"]) <= {"won", "busy", "nothing to resume"}
         records = await log.read(job["session"])

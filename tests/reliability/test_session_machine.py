@@ -35,6 +35,7 @@ from arriero.stack.events import (
 )
 from arriero.stack.log import DatabaseLog, LogConflict, SessionRedacted, UnknownSession, open_log
 from arriero.stack.log.retention import Retention, prune
+from arriero.stack.replay import replay
 from arriero.stack.sessions import NothingToResume, TurnWaiting
 from arriero.stack.tape import fold
 from arriero.stack.terms import Terms
@@ -155,8 +156,6 @@ class Walk(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.sessions: dict[str, Session] = {}
         self.log = open_log(self.address())
-        self.stack = self.opened(self.log)
-        self.forks = 0
 
     def address(self) -> str:
         return ":memory:"
@@ -181,6 +180,9 @@ class Walk(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
+            for name, model in self.sessions.items():
+                if model.lines and not model.redacted:
+                    self.check_replay(name)
             self.runner.run(self.stack.aclose())
         finally:
             self.runner.close()
@@ -282,6 +284,8 @@ class Walk(RuleBasedStateMachine):
             self.do(self.stack.decide(name, "1.0", decision))
             with pytest.raises(InvalidDecision):  # twice
                 self.do(self.stack.decide(name, "1.0", decision))
+            with pytest.raises(InvalidDecision):
+                self.do(self.resumed(name, {"1.0": decision}))
             *_, end = self.do(self.resumed(name, {}))
         else:
             *_, end = self.do(self.resumed(name, {"1.0": decision}))
@@ -294,6 +298,8 @@ class Walk(RuleBasedStateMachine):
             "answer": f"told {thing}",
         }[decision.choice]
         model.ends(("tool", result))
+        with pytest.raises(NothingToResume):  # it is over
+            self.do(self.stack.decide(name, "1.0", decision))
         self.check(name)
 
     @precondition(lambda self: any(model.state == "waiting" for model in self.sessions.values()))
@@ -395,7 +401,7 @@ class Walk(RuleBasedStateMachine):
     def resume_killed(self, name: str, again: bool) -> None:
         name = self.those("killed", name)
         model = self.usable(name)
-        if model.state != "killed":
+        if model.state != "killed" or model.redacted:
             return
         events = [record.event for record in self.do(self.log.read(name))]
         started = isinstance(events[-1], CallStarted)
@@ -463,6 +469,12 @@ class Walk(RuleBasedStateMachine):
     def check_legal(self, name: str) -> None:
         assert problems(self.do(self.log.read(name))) == []
 
+    def check_replay(self, name: str) -> None:
+        """Run again from its log, the session comes out as it did."""
+        if self.do(self.log.length(name)):
+            again = self.do(replay(self.log, name, self.stack.engine.tokenizer))
+            assert again.exact, again.differences
+
     def check(self, name: str) -> None:
         """The session holds what the model says."""
         model = self.sessions[name]
@@ -523,9 +535,9 @@ def walks(number: int, steps: int = 7) -> settings:
     )
 
 
-Walk.TestCase.settings = walks(1_800)
-WalkOverFile.TestCase.settings = walks(150)
-WalkOverPostgres.TestCase.settings = walks(50)
+Walk.TestCase.settings = walks(1_880)
+WalkOverFile.TestCase.settings = walks(90)
+WalkOverPostgres.TestCase.settings = walks(30)
 
 TestWalksInMemory = Walk.TestCase
 TestWalksOverFiles = WalkOverFile.TestCase
