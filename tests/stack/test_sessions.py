@@ -159,7 +159,9 @@ async def test_a_branch_after_the_verdict_about_an_answer_judges_it_anew(event_l
     stack = scripted_stack("Good day.<|eot_id|>", log=event_log)
     resumed, other = await stack.fork("s1", at=at), await stack.fork("s1", at=at)
     events = [event async for event in stack.resume(resumed, terms)]
-    assert [(one.text, one.reason) for one in (events[-1], whole[-1])] == [(whole[-1].text, whole[-1].reason)] * 2
+    ends = [one for one in (events[-1], whole[-1]) if isinstance(one, TurnFinished)]
+    assert len(ends) == 2
+    assert len({(end.text, end.reason) for end in ends}) == 1
     await run(stack, "And now?", terms, other)
     said = [message.content for message in fold(other, await event_log.read(other)).messages]
     assert ("A bad one." in said, "Good." in said) == (False, answer == "Good.")
