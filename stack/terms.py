@@ -105,7 +105,9 @@ class Hooks:
         before_step: Given the number of the step that follows; messages that it returns are read by the model first.
         before_calls: Given a step's number and calls; what it returns, as many and in the same order, takes their
             place: a call is run, a result is taken as it is and nothing is run for it.
-        after_calls: Given a step's number and results; the results that it returns are what the model reads.
+        after_calls: Given a step's number and results; the results that it returns are what the model reads. It is
+            given each result once: where the turn pauses first those that are there, later the others. A result that
+            it has not seen when the turn is stopped is not logged.
         accept: Given an answer; what it returns, if anything, is given to the model as a message, and the turn goes on.
     """
 

@@ -198,7 +198,7 @@ async def test_what_is_said_at_any_moment_is_read_and_judged_if_it_was_taken() -
 
 
 async def test_the_caller_may_leave_at_any_moment() -> None:
-    for after in range(MOST):
+    for after in range(0, MOST, 2):
         session = Session()
         task = asyncio.get_running_loop().create_task(session.turn())
         await turns(after)
