@@ -144,17 +144,24 @@ class OpenTurn:
         for state in self._at(position):
             state.decision = decision
 
-    def read(self) -> Iterator[Message]:
-        """Take the results of the last step, in call order, as messages that the model reads."""
+    def read(self, *, rest: str | None = None) -> Iterator[Message]:
+        """Take the results of the last step, in call order, as messages that the model reads.
+
+        Args:
+            rest: What it reads of calls without a result, where others have one: it tells results apart by their order.
+        """
         results = [state.result for state in self.states if state.result is not None]
         if results:
             # `is` first: comparing what is long costs, and in a loop the values are often the same objects.
             now = [(result.call, result.content) for result in results]
             self.repeats = self.repeats + 1 if now == self._round else 1
             self._round = now
-        self.states = []
-        for result in results:
-            yield Message("tool", result.content)
+        states, self.states = self.states, []
+        for state in states:
+            if state.result is not None:
+                yield Message("tool", state.result.content)
+            elif results and rest is not None:
+                yield Message("tool", rest)
 
     def repeats_with(self, results: list[ToolResult]) -> int:
         """How often in a row the last calls gave the same results, with these."""

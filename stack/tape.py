@@ -35,6 +35,9 @@ __all__ = ["SessionBusy", "Tape", "fold"]
 _ENDS: Mapping[str, Literal["eom"]] = MappingProxyType({"end_of_message": "eom"})
 
 
+_NO_RESULT = "error: the turn ended before this call had a result"
+
+
 @dataclass(slots=True)
 class Tape:
     """What a session's model has seen and said, and the turn that is not over.
@@ -207,7 +210,7 @@ class Tape:
         if turn.answer is not None and not turn.cleared and reason in ("failed", "cancelled"):
             self.ids.truncate(len(self.ids) - len(turn.answer.token_ids))
             del self.messages[-1:]
-        results = () if turn.too_long else turn.read()
+        results = () if turn.too_long else turn.read(rest=_NO_RESULT)
         self.unread = [*results, *self.unread]
 
 

@@ -200,6 +200,24 @@ async def test_a_result_that_the_hook_has_not_seen_is_read_by_nobody_when_the_tu
     assert "seen" not in engine_of(stack).prompts[-1]
 
 
+async def test_calls_that_were_cancelled_have_results_where_others_of_their_message_have() -> None:
+    @tool
+    async def slow() -> str:
+        """Take long."""
+        await anyio.wait_all_tasks_blocked()
+        await stack.cancel("alice")
+        await anyio.sleep(60)
+        return ""
+
+    terms = Terms(registry=Registry([look, slow]))
+    stack = scripted_stack(call("slow").removesuffix("<|eot_id|>") + "; " + call("look"), DONE)
+    await run(stack, "Go", terms, "alice")
+    await run(stack, "And?", terms, "alice")
+    before, after = engine_of(stack).prompts[-1].split("seen")
+    assert before.count("error: the turn ended before this call had a result") == 1
+    assert "the turn ended" not in after
+
+
 @pytest.mark.parametrize("hook", ["before_calls", "after_calls"])
 async def test_a_hook_that_gives_something_else_is_refused_before_it_is_logged(hook: str) -> None:
     async def texts(step: int, ones: Sequence[object]) -> Sequence[object]:
