@@ -32,7 +32,7 @@ sandbox-cases: .venv/all $(if $(filter-out bubblewrap,$(TIER)),,bubblewrap) ## R
 lint: .venv/dev ## Format, lint, types, import rules
 	@echo "ruff format"; $(BIN)/ruff format --check .
 	@echo "ruff check"; $(BIN)/ruff check .
-	@echo "mypy --strict"; $(BIN)/mypy --strict -p arriero; $(BIN)/mypy --strict benchmarks --exclude benchmarks/peers
+	@echo "mypy --strict"; $(BIN)/mypy --strict -p arriero; $(BIN)/mypy --strict benchmarks tests/agents/typed_agents.py --exclude benchmarks/peers
 	@echo "lint-imports"; $(BIN)/lint-imports --no-logo
 
 format: .venv/dev ## Format the code and sort its imports
