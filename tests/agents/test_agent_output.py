@@ -238,9 +238,7 @@ class Unfinished(BaseModel):
     missing: "Missing"  # type: ignore[name-defined]  # noqa: F821  that it is nowhere is the point
 
 
-@pytest.mark.parametrize(
-    "kind", [object(), 5, "", {}, type("Odd", (), {}), "Missing", Unfinished], ids=str
-)
+@pytest.mark.parametrize("kind", [object(), 5, "", {}, type("Odd", (), {}), "Missing", Unfinished], ids=str)
 def test_what_is_no_type_is_refused_when_the_agent_is_made(kind: Any) -> None:
     with pytest.raises(UnusableOutput, match="pydantic"):
         Agent(scripted_stack(), output=kind)

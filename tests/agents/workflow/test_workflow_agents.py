@@ -151,9 +151,7 @@ async def test_a_decision_about_a_turn_may_be_given_to_its_session(log: Database
     assert (await flow().resume("r", log=log, deps=who)).output == "Not much."
 
 
-async def test_a_log_that_fails_in_a_task_group_of_a_step_breaks_it_off(
-    log: DatabaseLog, loads: list[str]
-) -> None:
+async def test_a_log_that_fails_in_a_task_group_of_a_step_breaks_it_off(log: DatabaseLog, loads: list[str]) -> None:
     gathered = Workflow("gathered", takes=str, gives=str)
 
     @gathered.step(gathered.input, idempotent=True)
