@@ -39,11 +39,12 @@ format: .venv/dev ## Format the code and sort its imports
 	@$(BIN)/ruff check --quiet --select I --fix .
 	@$(BIN)/ruff format .
 
-bench: .venv/dev bubblewrap ## Measure what steps, imports, prompts, tools and the sandbox cost, beside others where they are there
+bench: .venv/dev bubblewrap ## Measure what steps, agents, imports, prompts, tools, tracing and the sandbox cost
 	@$(BIN)/python benchmarks/overhead.py
 	@$(BIN)/python benchmarks/prompts.py
 	@$(BIN)/python benchmarks/tools.py
 	@$(BIN)/python benchmarks/agents.py
+	@$(BIN)/python benchmarks/tracing.py
 
 fuzz: .venv/dev ## Try the laws of prompts on many more inputs than the tests do
 	@$(BIN)/python -m pytest -q -m hypothesis --hypothesis-profile=fuzz $(or $(TESTS),tests/prompts)
