@@ -6,19 +6,19 @@ A server in another process answers at once: a tool call in every step but the l
 many steps, without a log and with one on disk; a bare `httpx2` loop sends the same requests and decodes the same
 answers. The figure is the ratio of their CPU times, medians over the repeats, taken in turn. `--peers` names a folder
 of virtual environments, `openai-agents`, `pydantic-ai-slim`, `langgraph` and `smolagents`: each runs the same turn over
-chat completions, beside a bare client with its own requests. Memory is what a session keeps when its turn is over.
+chat completions, beside a bare client with its own requests. Memory is what a session holds when its turn is over, at the peak of many such turns.
 """
 
 import argparse
 import asyncio
 import gc
 import json
-import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import tracemalloc
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,8 @@ PEERS = {
     "smolagents": "with_smolagents.py",
 }
 HERE = Path(__file__).parent
-IDLE_SESSIONS = 1_000
+IDLE_SESSIONS = 200
+"""A stack keeps the transcripts of the last 256 sessions in memory, and reads others again from its log."""
 
 
 @tool
@@ -165,24 +166,22 @@ async def many_agents(agents: int, steps: int, repeats: int, folder: Path, token
     }
 
 
-def resident() -> int:
-    """Bytes of this process in memory."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
 async def idle_memory(folder: Path) -> float:
-    """Growth of the process for each session whose turn is over, in KB."""
+    """Python memory that a session holds when its turn of 10 steps is over, in KB: all of them are kept at once."""
     steps = 10
     with serving(steps, 64) as url:
         async with await open_stack(url, folder / "idle") as stack:
             agent = agent_of(stack, steps)
-            for _ in range(50):
+            for _ in range(5):
                 await turn_of(agent)
+            tracemalloc.start()
             gc.collect()
-            before = peak = resident()
+            before, _ = tracemalloc.get_traced_memory()
             for _ in range(IDLE_SESSIONS):
                 await turn_of(agent)
-                peak = max(peak, resident())
+            gc.collect()
+            _, peak = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
     return round((peak - before) / IDLE_SESSIONS / 1024, 1)
 
 
