@@ -6,7 +6,8 @@ A server in another process answers at once: a tool call in every step but the l
 many steps, without a log and with one on disk; a bare `httpx2` loop sends the same requests and decodes the same
 answers. The figure is the ratio of their CPU times, medians over the repeats, taken in turn. `--peers` names a folder
 of virtual environments, `openai-agents`, `pydantic-ai-slim`, `langgraph` and `smolagents`: each runs the same turn over
-chat completions, beside a bare client with its own requests. Memory is what a session holds when its turn is over, at the peak of many such turns.
+chat completions, beside a bare client with its own requests. Memory is what a session holds when its turn is over, at
+the peak of many such turns.
 """
 
 import argparse
