@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Literal
@@ -42,7 +43,7 @@ _log = logging.getLogger(__name__)
 Station = Callable[[], Awaitable[None]]
 
 
-class Running:
+class Running(ABC):
     """One turn while it runs: how it logs, how others reach it, how it is stopped. What it does is in `TurnLoop`.
 
     A station logs events and names the station that follows. The turn can be stopped in the waits of a station, and
@@ -339,9 +340,9 @@ class Running:
         self.dispatch.deadline = anyio.current_time() + left
         return asyncio.get_running_loop().call_later(left, self._stop, "seconds")
 
+    @abstractmethod
     async def refuse_to_begin(self, why: Literal["seconds", "cancelled"]) -> None:
         """Log a turn that was stopped before it began."""
-        raise NotImplementedError
 
 
 def without_text(said: StepFinished) -> StepFinished:

@@ -6,7 +6,7 @@ from typing import Any
 from arriero.prompts.dialect import Dialect
 from arriero.prompts.tokens import Tokenizer
 from arriero.stack.engine import Engine
-from arriero.stack.log import EventLog, SQLiteLog
+from arriero.stack.log import EventLog, open_log
 from arriero.stack.stack import Opening, Stack
 from arriero.testing.engine import ScriptedEngine
 from arriero.testing.script import Answer, Rule
@@ -35,7 +35,7 @@ def scripted_stack(
         script: Answers, given one after the other, and rules, which are asked first.
         dialect: How the model writes; None finds it by the tokenizer's folder, or else takes Llama 3.1's.
         tokenizer: The vocabulary, or a model's folder that holds one; None for one id per byte.
-        log: Where events go, or the log's file; None keeps them in memory.
+        log: Where events go, or the log's file or address; None keeps them in memory.
         guard: Engine that serves Llama Guard; None asks the same one.
         context_length: Most ids of prompt and answer together.
         model: The model's name.
@@ -64,7 +64,7 @@ def scripted_stack(
     else:
         spoken = Dialect.get(dialect) if isinstance(dialect, str) else dialect
     vocabulary = Tokenizer.from_folder(tokenizer) if isinstance(tokenizer, str | Path) else tokenizer
-    kept: EventLog = SQLiteLog(log or ":memory:") if log is None or isinstance(log, str | Path) else log
+    kept = open_log(log or ":memory:") if log is None or isinstance(log, str | Path) else log
     engine = ScriptedEngine(
         script, spoken, vocabulary or byte_tokenizer(), context_length, model, log=kept, extending=extending
     )

@@ -11,6 +11,11 @@ from arriero.stack.errors import EngineError, EngineInterrupted, EngineRejected
 from arriero.stack.token_ids import TokenIds
 
 _LABEL = len("token_id:")
+
+_Piece = tuple[Sequence[int], Sequence[dict[int, float]]]
+"""Ids, and for each the log-probabilities of alternatives."""
+
+_NOTHING: _Piece = ((), ())
 _LARGEST_ID = (1 << 32) - 1
 
 
@@ -93,11 +98,11 @@ class DeltaReader:
         failure: Exception | None = None
         try:
             for line in lines:
-                delta = self._line(line)
-                if delta is not None:
+                new, alternatives = self._line(line)
+                if new:
                     self.begun = True
-                    ids += delta.token_ids
-                    logprobs += delta.logprobs
+                    ids += new
+                    logprobs += alternatives
         except (EngineError, NotNow) as error:  # what came before it is delivered first
             failure = error
         if ids:
@@ -123,33 +128,35 @@ class DeltaReader:
             f"{self._where} closed the stream before the answer was complete: see the server's log, then ask again"
         )
 
-    def _line(self, line: bytes) -> Delta | None:
+    def _line(self, line: bytes) -> _Piece:
         if not line.startswith(b"data:"):
-            return None
+            return _NOTHING
         payload = line[5:].strip()
         if payload == b"[DONE]":
             self._done = True
-            return None
+            return _NOTHING
         try:
             return self._read(pydantic_core.from_json(payload))
         except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
             raise self._unusable(payload) from error
 
-    def _read(self, event: dict[str, Any]) -> Delta | None:
+    def _read(self, event: dict[str, Any]) -> _Piece:
         if "error" in event:
             raise self._failure(event)
         if not event["choices"]:
             if self._last is not None:
                 last = self._last
                 self._last = Delta(last.token_ids, last.logprobs, last.finish_reason, _usage(event["usage"]))
-            return None
-        delta = self._delta(event["choices"][0])
-        if delta.finish_reason is not None:
-            self._last = delta
-            return None
-        return delta if delta.token_ids else None
+            return _NOTHING
+        choice = event["choices"][0]
+        ids, alternatives = piece = self._piece(choice)
+        finish = choice.get("finish_reason")
+        if finish is None:
+            return piece
+        self._last = Delta(tuple(ids), tuple(alternatives), finish)
+        return _NOTHING
 
-    def _delta(self, choice: dict[str, Any]) -> Delta:
+    def _piece(self, choice: dict[str, Any]) -> _Piece:
         token_ids = choice.get("token_ids")
         if token_ids is None:
             raise EngineRejected(
@@ -170,7 +177,7 @@ class DeltaReader:
                 f"{self._where} gave up the answer ({finish}): see the server's log, then ask again"
             )
         found = choice.get("logprobs")
-        return Delta(tuple(token_ids), _logprobs(found) if found else (), finish)
+        return token_ids, _logprobs(found) if found else ()
 
     def _failure(self, event: dict[str, Any]) -> Exception:
         text = error_text(event)
