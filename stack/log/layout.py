@@ -1,6 +1,7 @@
 """The tables of a log in SQLite, and how older ones become today's."""
 
 import sqlite3
+import time
 from contextlib import suppress
 
 from arriero.stack.event_json import UnreadableEvent, from_json
@@ -52,7 +53,7 @@ def prepare(connection: sqlite3.Connection, name: str) -> None:
     run = connection.execute
     if _layout(connection, name) == LAYOUT:
         return
-    run("PRAGMA journal_mode = WAL")
+    _use_wal(connection)
     run("BEGIN IMMEDIATE")  # two processes may open a file at once: one of them makes the tables
     try:
         layout = _layout(connection, name)
@@ -66,6 +67,19 @@ def prepare(connection: sqlite3.Connection, name: str) -> None:
         with suppress(sqlite3.Error):  # a full disk has rolled back already
             run("ROLLBACK")
         raise
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Change the journal. SQLite refuses at once while another process reads the new file, and never waits itself."""
+    end = time.monotonic() + connection.execute("PRAGMA busy_timeout").fetchone()[0] / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= end:
+                raise
+        time.sleep(0.005)
 
 
 def _layout(connection: sqlite3.Connection, name: str) -> int:

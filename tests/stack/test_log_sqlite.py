@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from arriero.stack.engine import Usage
 from arriero.stack.errors import ContextTooLong
 from arriero.stack.event_json import to_json
 from arriero.stack.events import Event, LimitReached, PromptAppended, StepFinished, TurnFinished, TurnStarted
-from arriero.stack.log import LogError, NewerLog, SQLiteLog
+from arriero.stack.log import LogBusy, LogError, NewerLog, SQLiteLog
 from arriero.stack.shields import UnknownShield
 
 pytestmark = pytest.mark.anyio
@@ -369,3 +370,28 @@ async def test_any_path_is_a_file(tmp_path: Path, name: str) -> None:
     await log.append("alice", "t1", 0, EVENTS)
     await log.aclose()
     assert (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("lock", ["BEGIN", "BEGIN IMMEDIATE"])
+async def test_a_new_file_that_another_process_is_about_to_make_is_waited_for(tmp_path: Path, lock: str) -> None:
+    path = tmp_path / "events.sqlite"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute(lock)
+    other.execute("SELECT count(*) FROM sqlite_master").fetchall()
+    letting_go = threading.Timer(0.2, other.execute, ["ROLLBACK"])
+    letting_go.start()
+    log = SQLiteLog(path)
+    await log.append("alice", "t", 0, EVENTS)
+    assert [record.event for record in await log.read("alice")] == EVENTS
+    await log.aclose()
+    letting_go.join()
+    other.close()
+
+
+def test_a_new_file_that_stays_locked_is_a_busy_log(tmp_path: Path) -> None:
+    path = tmp_path / "events.sqlite"
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(LogBusy, match="another process holds it"):
+        SQLiteLog(path, busy_timeout=0.1)
+    other.close()
