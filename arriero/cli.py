@@ -11,7 +11,7 @@ import anyio
 import typer
 from typer.core import TyperGroup
 
-from arriero import __version__, cli_lines, cli_runs, cli_tools
+from arriero import __version__, cli_eval, cli_lines, cli_runs, cli_tools
 from arriero.cli_stack import (
     ApiKey,
     DialectName,
@@ -241,6 +241,7 @@ app.command(
 
 app.add_typer(cli_tools.tools, name="tools")
 app.add_typer(cli_runs.runs, name="runs")
+app.add_typer(cli_eval.evals, name="eval")
 app.command(
     "mcp",
     epilog=example("arriero mcp", "arriero mcp --from tools.py --http 127.0.0.1:8765"),

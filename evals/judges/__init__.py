@@ -1,0 +1,1 @@
+"""Judges: what tells a supported response from a hallucinated one."""

@@ -1,0 +1,1 @@
+"""What is measured beside the rate: refusals, retrieval, citations, causes."""

@@ -1,0 +1,1 @@
+"""Systems under test: agents, RAG pipelines, endpoints, recorded answers."""

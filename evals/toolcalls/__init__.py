@@ -1,0 +1,1 @@
+"""Tool calls: questions, tools, and the calls that count as right."""
