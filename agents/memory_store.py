@@ -12,6 +12,7 @@ from operator import mul
 from pathlib import Path
 from typing import Any
 
+from arriero.stack.log.layout import use_wal
 from arriero.tools import ToolError, ToolUnavailable
 from arriero.tools.ranking import Ranking
 from arriero.tools.values import strict
@@ -208,7 +209,7 @@ class MemoryStore:
         )
         try:
             run = connection.execute
-            run("PRAGMA journal_mode = WAL")
+            use_wal(connection)
             run("BEGIN IMMEDIATE")  # two processes may open a new file at once: one of them makes the tables
             tables = {row[0] for row in run("SELECT name FROM sqlite_master")}
             layout = run("PRAGMA user_version").fetchone()[0]

@@ -53,7 +53,7 @@ def prepare(connection: sqlite3.Connection, name: str) -> None:
     run = connection.execute
     if _layout(connection, name) == LAYOUT:
         return
-    _use_wal(connection)
+    use_wal(connection)
     run("BEGIN IMMEDIATE")  # two processes may open a file at once: one of them makes the tables
     try:
         layout = _layout(connection, name)
@@ -69,8 +69,15 @@ def prepare(connection: sqlite3.Connection, name: str) -> None:
         raise
 
 
-def _use_wal(connection: sqlite3.Connection) -> None:
-    """Change the journal. SQLite refuses at once while another process reads the new file, and never waits itself."""
+def use_wal(connection: sqlite3.Connection) -> None:
+    """Change a file's journal. SQLite refuses at once while another process makes the file, and never waits itself.
+
+    Args:
+        connection: The file, in autocommit mode.
+
+    Raises:
+        sqlite3.Error: It could not be changed, or stayed locked for longer than the connection's `busy_timeout`.
+    """
     end = time.monotonic() + connection.execute("PRAGMA busy_timeout").fetchone()[0] / 1000
     while True:
         try:

@@ -4,6 +4,7 @@ import multiprocessing
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -258,6 +259,16 @@ def test_a_file_that_another_process_holds_may_work_later(path: Path) -> None:
         other.execute("ROLLBACK")
     impatient.remember("a", "oats")
     assert texts(store, "a") == ["oats", "hay"]
+
+
+def test_a_new_file_that_another_process_is_about_to_make_is_waited_for(path: Path) -> None:
+    with sqlite3.connect(path, isolation_level=None, check_same_thread=False) as other:
+        other.execute("BEGIN IMMEDIATE")
+        letting_go = threading.Timer(0.2, other.execute, ["ROLLBACK"])
+        letting_go.start()
+        MemoryStore(path).remember("a", "hay")
+        letting_go.join()
+    assert texts(MemoryStore(path), "a") == ["hay"]
 
 
 def test_a_file_without_full_text_search_is_ranked_in_python(path: Path) -> None:
