@@ -1,0 +1,258 @@
+"""What a report says, before it is known where: a headline, and tables."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from arriero.evals.evaluation import Evaluation, Group, Rate
+from arriero.evals.statistics.estimate import Estimate
+
+_BASES = (100, 1_000, 10_000)
+_FEW = 10
+"""Of so many documents the most flagged are shown in tables; the HTML report has them all."""
+
+_HOW = {
+    "PPI++": "people labelled {labelled} of the {judged} judged answers, and the judge's scores of all of them sharpen"
+    " what that sample says (prediction-powered inference, PPI++; right for labels that are a random sample)",
+    "Rogan-Gladen": "the judge's own errors, measured on {labelled} labelled answers, are taken out of what it flags"
+    " (Rogan-Gladen; right if it errs here as it does on the labelled answers)",
+    "labels only": "from the {labelled} answers that people labelled, alone; the judge has no part in it",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """The first thing that a report says.
+
+    Args:
+        number: The corrected rate, such as `12.7 %`; a dash where there is none.
+        interval: Its interval, such as `9.0 to 17.0 %`; empty where there is none.
+        sentence: What it means, for people who are no statisticians.
+        how: How it was corrected, or how to get a rate where there is none.
+        flagged: What the judge flags, called by its name: it is no rate of hallucination.
+    """
+
+    number: str
+    interval: str
+    sentence: str
+    how: str
+    flagged: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of a report.
+
+    Args:
+        title: What it shows.
+        columns: The heads of its columns; the first names the rows.
+        rows: The cells.
+        note: What a reader must know to read it; empty where nothing.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+
+def headline(evaluation: Evaluation) -> Headline:
+    """The rate with its interval, in a sentence.
+
+    Args:
+        evaluation: What was found.
+
+    Returns:
+        The headline. Without a corrected rate it says that there is none, and how to get one.
+
+    Example:
+        >>> from arriero.evals.statistics import wilson
+        >>> rate = Rate(wilson(19, 150), "labels only", None, None, None, None, 150, 150, 0)
+        >>> headline(Evaluation("run", {}, {"name": "offline"}, 0.95, rate)).sentence
+        'Of 100 answers about 13 hallucinate; the true number is between 8 and 19 with 95 % confidence.'
+    """
+    rate, judge = evaluation.answers, named(evaluation.judge)
+    flagged = "" if rate.flagged is None else f"{_of_100(rate.flagged.value)} are flagged by the judge ({judge})"
+    if rate.corrected is None:
+        why = rate.refused or "no answer is labelled, and a judge's own errors are in what it flags"
+        return Headline(
+            "—",
+            "",
+            "There is no rate of hallucination.",
+            f"{_sentence(why)} `arriero eval calibrate` picks 100 to 200 answers, opens the page to label them, and"
+            " gives the corrected rate.",
+            flagged and f"{flagged}: a ranking for review, not a rate of hallucination.",
+        )
+    method = rate.correction or "labels only"
+    how = _HOW[method].format(labelled=f"{rate.labelled:,}", judged=f"{rate.judged:,}")
+    corrected = rate.corrected
+    return Headline(
+        percent(corrected.value),
+        f"{100 * corrected.low:.1f} to {percent(corrected.high)}",
+        _told(corrected),
+        f"How: {how}.",
+        flagged and f"Before correction {flagged}.",
+    )
+
+
+def tables(evaluation: Evaluation) -> tuple[Table, ...]:
+    """All figures of an evaluation.
+
+    Args:
+        evaluation: What was found.
+
+    Returns:
+        The tables that have something to show.
+    """
+    found = (
+        _rates(evaluation),
+        _judge(evaluation),
+        _questions(evaluation),
+        _causes(evaluation),
+        _groups("By kind", "kind", evaluation.kinds),
+        _groups("By document", "document", evaluation.documents),
+    )
+    return tuple(table for table in found if table.rows)
+
+
+def counts(evaluation: Evaluation) -> str:
+    """How many items the numbers rest on, and how many are not in them, as one sentence."""
+    rate = evaluation.answers
+    text = f"{plural(rate.judged, 'answer')} judged, {rate.labelled:,} of them labelled by people"
+    if rate.failed:
+        text += f"; {plural(rate.failed, 'answer')} without a judgement, left out of every number"
+    if evaluation.answering is not None and evaluation.answering.errors:
+        errors = evaluation.answering.errors
+        text += f"; {plural(errors, 'question')} without an answer because the system failed, left out too"
+    return text + "."
+
+
+def named(fingerprint: Mapping[str, object]) -> str:
+    """What a judge or a system is called."""
+    return str(fingerprint.get("name") or fingerprint.get("model") or "unknown")
+
+
+def percent(share: float) -> str:
+    """A share as a percentage, with enough digits to be no 0 that is none."""
+    return f"{100 * share:.2f} %" if 0 < share < 0.001 else f"{100 * share:.1f} %"
+
+
+def points(difference: float) -> str:
+    """A difference of two shares in percentage points, with its sign."""
+    return f"{100 * difference:+.1f}"
+
+
+def interval(estimate: Estimate) -> str:
+    """An interval as a cell."""
+    return f"{100 * estimate.low:.1f} to {100 * estimate.high:.1f} %"
+
+
+def plural(count: int, noun: str) -> str:
+    """A count with its noun."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def value_text(value: object) -> str:
+    """A recorded value as a cell."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _told(rate: Estimate) -> str:
+    """A rate in whole answers of a round number of them, the ends rounded away from the rate."""
+    base = next((base for base in _BASES if rate.value * base >= 1 or base == _BASES[-1]), _BASES[-1])
+    base = 100 if rate.value == 0 else base
+    about, low, high = round(rate.value * base), math.floor(rate.low * base + 1e-9), math.ceil(rate.high * base - 1e-9)
+    verb = "hallucinates" if about == 1 else "hallucinate"
+    return (
+        f"Of {base:,} answers about {about:,} {verb}; the true number is between {low:,} and {high:,} with"
+        f" {100 * rate.level:g} % confidence."
+    )
+
+
+def _of_100(share: float) -> str:
+    return f"{100 * share:.1f} of 100 answers"
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+
+
+def _row(name: str, estimate: Estimate | None) -> Iterator[tuple[str, ...]]:
+    if estimate is not None:
+        yield name, percent(estimate.value), interval(estimate), f"{estimate.n:,}", estimate.method
+
+
+_ESTIMATES = ("", "estimate", "interval", "of", "method")
+
+
+def _rates(evaluation: Evaluation) -> Table:
+    rows: list[tuple[str, ...]] = []
+    for unit, rate in (("answers", evaluation.answers), ("claims", evaluation.claims)):
+        if rate is not None:
+            rows += _row(f"{unit}: hallucinated, corrected", rate.corrected)
+            rows += _row(f"{unit}: hallucinated, labels alone", rate.labels_only)
+            rows += _row(f"{unit}: flagged by the judge", rate.flagged)
+    note = "What the judge flags holds its errors: it is not the rate of hallucination."
+    if evaluation.repeats is not None:
+        note += (
+            f" From one generation to the next the flagged share varies by {100 * evaluation.repeats:.1f} points"
+            " (standard deviation)."
+        )
+    return Table("Rates", _ESTIMATES, tuple(rows), note)
+
+
+def _judge(evaluation: Evaluation) -> Table:
+    quality = evaluation.answers.quality
+    if quality is None:
+        return Table("", (), ())
+    rows = [
+        *_row("sensitivity: of the hallucinated, flagged", quality.sensitivity),
+        *_row("specificity: of the supported, let pass", quality.specificity),
+    ]
+    threshold = evaluation.judge.get("threshold")
+    at = f", flagging from a score of {threshold:g}" if isinstance(threshold, int | float) else ""
+    return Table(f"The judge ({named(evaluation.judge)}{at})", _ESTIMATES, tuple(rows))
+
+
+def _questions(evaluation: Evaluation) -> Table:
+    rows: list[tuple[str, ...]] = []
+    if (did := evaluation.answering) is not None:
+        rows += _row("answered", did.answered)
+        rows += _row("refused", did.refused)
+        rows += _row("refused though it could be answered", did.wrongly_refused)
+        rows += _row("answered though it could not be", did.wrongly_answered)
+        rows += _row("correct: holds an accepted answer", did.correct)
+    if (found := evaluation.retrieval) is not None:
+        rows += _row(f"retrieval: recall of the first {found.k}", found.recall)
+        rows += _row(f"retrieval: nDCG of the first {found.k}", found.ndcg)
+        rows += _row("retrieval: mean reciprocal rank", found.mrr)
+    if (cites := evaluation.citations) is not None:
+        rows += _row("citations: precision", cites.precision)
+        rows += _row("citations: recall", cites.recall)
+    return Table("Questions, retrieval, citations", _ESTIMATES, tuple(rows))
+
+
+def _causes(evaluation: Evaluation) -> Table:
+    total = sum(evaluation.causes.values())
+    rows = tuple(
+        (cause, f"{count:,}", percent(count / total))
+        for cause, count in sorted(evaluation.causes.items(), key=lambda entry: -entry[1])
+        if count
+    )
+    return Table("Where the errors came from", ("cause", "answers", "share"), rows)
+
+
+def _groups(title: str, unit: str, groups: Sequence[Group]) -> Table:
+    rows = tuple((group.name or "(none)", *_group_cells(group.rate)) for group in groups[:_FEW])
+    left = len(groups) - len(rows)
+    note = f"The first {_FEW} of {plural(len(groups), unit)}, most flagged first." if left else ""
+    return Table(title, (unit, "judged", "flagged by the judge", "labelled", "hallucinated"), rows, note)
+
+
+def _group_cells(rate: Rate) -> tuple[str, ...]:
+    rated = rate.corrected or rate.labels_only
+    told = "—" if rated is None else f"{percent(rated.value)} ({interval(rated)})"
+    flagged = "—" if rate.flagged is None else percent(rate.flagged.value)
+    return f"{rate.judged:,}", flagged, f"{rate.labelled:,}", told
