@@ -23,7 +23,8 @@ class Rate:
     Args:
         corrected: The rate to tell people; None where there are no labels or the correction was refused.
         correction: How it was corrected; None where it was not.
-        refused: Why it was not corrected, and what to do.
+        refused: Why it was not corrected by means of the judge, and what to do. A rate of random labels alone may be
+            there nevertheless.
         flagged: Share that the judge flags. Not a rate of hallucination: a judge errs both ways.
         labels_only: Rate among the labelled items alone.
         quality: The judge on the labelled items; None where they are of one class or there are none.
@@ -125,6 +126,26 @@ class Bin:
 
 
 @dataclass(frozen=True, slots=True)
+class Repeats:
+    """How much is chance of the generation: several answers to each question.
+
+    Args:
+        generations: Most answers to a question.
+        spread: Standard deviation of the share of flagged answers from one generation to the next, as it would be
+            if each question were answered once.
+        between: Variance of the questions' own rates of flagged answers: what questions decide.
+        within: Variance of a flag among answers to one question: what chance decides.
+        unstable: Share of the questions whose answers are flagged at times and pass at others.
+    """
+
+    generations: int
+    spread: float
+    between: float
+    within: float
+    unstable: Estimate
+
+
+@dataclass(frozen=True, slots=True)
 class Judged:
     """One item, with all that is known of it.
 
@@ -162,8 +183,7 @@ class Evaluation:
         retrieval: How well passages were found; None where no question names the right ones.
         citations: How well sources are named; None where no answer names any.
         causes: Errors by cause.
-        repeats: How much the share of flagged answers varies from one generation to the next: its standard deviation;
-            None for one generation.
+        repeats: How much the flags vary from one generation to the next; None for one generation.
         reliability: Score against labels, for the diagram; empty without labels.
         caveats: All that a reader must know before they believe a number.
         items: Every item.
@@ -182,7 +202,7 @@ class Evaluation:
     retrieval: Retrieval | None = None
     citations: Citations | None = None
     causes: Mapping[Cause, int] = field(default_factory=dict)
-    repeats: float | None = None
+    repeats: Repeats | None = None
     reliability: tuple[Bin, ...] = ()
     caveats: tuple[str, ...] = ()
     items: tuple[Judged, ...] = ()

@@ -65,6 +65,26 @@ def judge_quality(labels: ArrayLike, flags: ArrayLike, *, level: float = 0.95) -
     return Quality(wilson(caught, positives, level=level), wilson(passed, truth.size - positives, level=level))
 
 
+def require_useful(quality: Quality) -> None:
+    """Refuse a judge that says too little for its rate to be corrected.
+
+    Args:
+        quality: The judge on labelled items.
+
+    Raises:
+        CorrectionRefused: Sensitivity + specificity - 1 is below 0.2.
+
+    Example:
+        >>> require_useful(judge_quality([1, 1, 0, 0], [1, 1, 0, 0]))
+    """
+    if quality.youden < LEAST_YOUDEN:
+        raise CorrectionRefused(
+            f"sensitivity {quality.sensitivity} and specificity {quality.specificity} of the judge add up to"
+            f" {quality.youden + 1:.2f}: below {1 + LEAST_YOUDEN:g} it says too little to be corrected; use a better"
+            " judge, or the labels alone"
+        )
+
+
 def rogan_gladen(flagged: int, judged: int, labels: ArrayLike, flags: ArrayLike, *, level: float = 0.95) -> Estimate:
     """Rate corrected by the judge's sensitivity and specificity.
 
@@ -96,7 +116,7 @@ def rogan_gladen(flagged: int, judged: int, labels: ArrayLike, flags: ArrayLike,
     from scipy import stats
 
     quality = judge_quality(labels, flags, level=level)
-    _refuse_poor(quality)
+    require_useful(quality)
     if judged < 1 or not 0 <= flagged <= judged:
         raise EvalError(f"{flagged} flagged of {judged}: give at least one judged item")
     value = (flagged / judged + quality.specificity.value - 1) / quality.youden
@@ -203,15 +223,6 @@ def _residual_variance(row: Floats, ids: Integers) -> float:
     error of the judge would claim to know the rate exactly (Agresti and Coull (1998), American Statistician 52).
     """
     return mean_variance(row, ids) * row.size / (row.size + 2) + 2 * 0.5 / (row.size + 2) ** 2
-
-
-def _refuse_poor(quality: Quality) -> None:
-    if quality.youden < LEAST_YOUDEN:
-        raise CorrectionRefused(
-            f"sensitivity {quality.sensitivity} and specificity {quality.specificity} of the judge add up to"
-            f" {quality.youden + 1:.2f}: below {1 + LEAST_YOUDEN:g} it says too little to be corrected; use a better"
-            " judge, or the labels alone"
-        )
 
 
 def _adjusted(share: Estimate) -> tuple[float, int]:

@@ -1,0 +1,168 @@
+"""The rate of hallucination: what the judge flags, what people say, and the correction that the two allow."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from arriero.evals.errors import CorrectionRefused
+from arriero.evals.evaluation import Correction, Judged, Rate
+from arriero.evals.statistics.correction import LEAST_LABELS, Quality, judge_quality, prediction_powered, rogan_gladen
+from arriero.evals.statistics.correction import require_useful as require_useful_judge
+from arriero.evals.statistics.estimate import Estimate
+from arriero.evals.statistics.intervals import cluster_wilson, wilson
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a rate needs to know of an answer or of a claim.
+
+    Args:
+        score: The judge's; None where it failed.
+        flagged: Whether the judge flags it.
+        label: What people said; None where nobody did.
+        document: Its cluster.
+    """
+
+    score: float | None
+    flagged: bool
+    label: Literal[0, 1] | None
+    document: Hashable
+
+
+def answer_rows(items: Sequence[Judged]) -> list[Row]:
+    """A row for each answer."""
+    return [Row(one.judgement.score, bool(one.flagged), one.label, one.item.doc_id or one.item.id) for one in items]
+
+
+def claim_rows(items: Sequence[Judged]) -> list[Row]:
+    """A row for each claim, as the judge takes responses apart. An item that the judge failed has one without a score.
+
+    A claim of a supported answer is supported. One of a hallucinated answer is hallucinated where people marked a
+    part of it, or where it is the only one; where they marked nothing, nobody knows.
+    """
+    rows = []
+    for one in items:
+        document = one.item.doc_id or one.item.id
+        if one.judgement.score is None:
+            rows.append(Row(None, False, None, document))
+        for claim in one.judgement.claims if one.judgement.score is not None else ():
+            label: Literal[0, 1] | None = one.label
+            if label == 1 and len(one.judgement.claims) > 1:
+                marked, span = one.item.spans, claim.span
+                overlaps = span and any(mark.start < span.end and span.start < mark.end for mark in marked)
+                label = (1 if overlaps else 0) if marked and span else None
+            rows.append(Row(claim.score, claim.verdict != "supported", label, document))
+    return rows
+
+
+def rate(rows: Sequence[Row], *, random_labels: bool = True, level: float = 0.95) -> Rate:
+    """The rate among some answers or claims, corrected where the labels allow it.
+
+    Args:
+        rows: The answers or claims.
+        random_labels: Whether the labelled ones are a random sample of all: then PPI++ corrects, else Rogan-Gladen.
+        level: How often each interval is to hold the truth.
+
+    Returns:
+        The rate. Where no correction is possible `corrected` is None and `refused` says why; where random labels
+        allow a rate that the judge adds nothing to, it is of the labels alone, and `refused` says why.
+    """
+    judged = [row for row in rows if row.score is not None]
+    labelled = [row for row in judged if row.label is not None]
+    failed = len(rows) - len(judged)
+    if not judged:
+        return Rate(None, None, _nothing_judged(failed), None, None, None, 0, 0, failed)
+    flagged = share([row.flagged for row in judged], [row.document for row in judged], level=level)
+    alone, quality = None, None
+    if labelled:
+        alone = share([row.label for row in labelled], [row.document for row in labelled], level=level)
+        quality = _quality(labelled, level)
+    corrected, correction, refused = _corrected(judged, labelled, alone, quality, random_labels, level)
+    return Rate(corrected, correction, refused, flagged, alone, quality, len(judged), len(labelled), failed)
+
+
+def share(events: Sequence[float | None], documents: Sequence[Hashable], *, level: float = 0.95) -> Estimate:
+    """Share of yes among yes-or-no items, by documents where they repeat and there are several."""
+    row = np.asarray(events, dtype=np.float64)
+    clusters = clusters_of(documents)
+    if clusters is None:
+        return wilson(int(row.sum()), row.size, level=level)
+    return cluster_wilson(row, clusters, level=level)
+
+
+def clusters_of(documents: Sequence[Hashable]) -> Sequence[Hashable] | None:
+    """Documents as clusters; None where each is there once, or where there is only one and items are all there is."""
+    return documents if 1 < len(set(documents)) < len(documents) else None
+
+
+_Found = tuple[Estimate | None, Correction | None, str | None]
+
+
+def _corrected(
+    judged: Sequence[Row],
+    labelled: Sequence[Row],
+    alone: Estimate | None,
+    quality: Quality | None,
+    random_labels: bool,
+    level: float,
+) -> _Found:
+    if alone is None:
+        return (
+            None,
+            None,
+            "no labels: label 100 to 200 items, chosen at random (`arriero eval calibrate`); until then there is"
+            " only what the judge flags, and that is no rate of hallucination",
+        )
+    if len(labelled) < LEAST_LABELS:
+        return None, None, f"{len(labelled)} labels: label at least {LEAST_LABELS} items, 100 to 200 for a useful width"
+    if len(labelled) == len(judged):
+        return alone, "labels only", None
+    try:
+        if quality is None:
+            judge_quality([row.label for row in labelled], [row.flagged for row in labelled])  # says which class
+            raise AssertionError
+        require_useful_judge(quality)
+        if random_labels:
+            return _powered(judged, labelled, level), "PPI++", None
+        return _by_quality(judged, labelled, level), "Rogan-Gladen", None
+    except CorrectionRefused as error:
+        # A random sample of both kinds needs no judge; a chosen one says nothing of the rest without one.
+        if random_labels and quality is not None:
+            return alone, "labels only", str(error)
+        return None, None, str(error)
+
+
+def _powered(judged: Sequence[Row], labelled: Sequence[Row], level: float) -> Estimate:
+    rest = [row for row in judged if row.label is None]
+    clusters = clusters_of([row.document for row in judged]) is not None
+    return prediction_powered(
+        [row.label for row in labelled],
+        [row.score for row in labelled],
+        [row.score for row in rest],
+        clusters=[row.document for row in labelled] if clusters else None,
+        unlabelled_clusters=[row.document for row in rest] if clusters else None,
+        level=level,
+    )
+
+
+def _by_quality(judged: Sequence[Row], labelled: Sequence[Row], level: float) -> Estimate:
+    return rogan_gladen(
+        sum(row.flagged for row in judged),
+        len(judged),
+        [row.label for row in labelled],
+        [row.flagged for row in labelled],
+        level=level,
+    )
+
+
+def _quality(labelled: Sequence[Row], level: float) -> Quality | None:
+    try:
+        return judge_quality([row.label for row in labelled], [row.flagged for row in labelled], level=level)
+    except CorrectionRefused:
+        return None
+
+
+def _nothing_judged(failed: int) -> str:
+    return f"the judge gave no score to any of {failed} items" if failed else "there are no items"
