@@ -1,1 +1,5 @@
-"""Readers of items and questions, splits, and sets made from one's own documents."""
+"""Files of grounding items and of questions: read, checked, split, written."""
+
+from arriero.evals.data.grounding import read_items, write_items
+
+__all__ = ["read_items", "write_items"]

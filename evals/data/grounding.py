@@ -1,0 +1,92 @@
+"""Files of grounding items."""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+from arriero.evals.data.lines import Problems, is_csv, read_rows, write_rows
+from arriero.evals.data.values import Values
+from arriero.evals.items import GroundingItem, Question
+
+
+def read_items(path: str | Path) -> tuple[GroundingItem, ...]:
+    """Read grounding items from JSON lines or CSV.
+
+    One object a line: `id`, `context` (a list of passages) and `response`, and where they are known `question`,
+    `doc_id`, `dataset`, `model`, `label` (0 or 1), `spans` (`{"start", "end", "label"}`), `detector_scores`, `split`.
+    Other fields are kept in `extra`. In a CSV, `context` is one passage or a JSON list of them, and the other lists
+    and objects are JSON.
+
+    Args:
+        path: The file, `.jsonl` or `.csv` in UTF-8, also with `.gz` or `.xz` after that.
+
+    Returns:
+        The items, in order. One that names no document has its own id as `doc_id`.
+
+    Raises:
+        InvalidData: The file cannot be read or breaks these rules; all bad lines and fields are named, up to 20.
+
+    Example:
+        >>> import tempfile
+        >>> from arriero.evals.items import GroundingItem
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_items(f"{folder}/a.jsonl", [GroundingItem("a", ("Mules are patient.",), "Mules fly.", label=1)])
+        ...     [(item.doc_id, item.label) for item in read_items(f"{folder}/a.jsonl")]
+        [('a', 1)]
+    """
+    path = Path(path)
+    problems = Problems(path)
+    values = Values(GroundingItem, problems, text=is_csv(path))
+    items: dict[str, GroundingItem] = {}
+    for line, row in read_rows(path, problems):
+        item = values.read(line, row)
+        if item is None:
+            continue
+        if item.id in items:
+            problems.add(line, "id", f"{item.id!r} was there before; ids are unique")
+        _check(item, line, problems)
+        items[item.id] = item
+    problems.check()
+    return tuple(items.values())
+
+
+def _check(item: GroundingItem, line: int, problems: Problems) -> None:
+    if not item.context:
+        problems.add(line, "context", "holds no passage; give what the response must be grounded in")
+    for number, passage in enumerate(item.context):
+        if not passage.strip():
+            problems.add(line, f"context[{number}]", "is blank")
+    for number, span in enumerate(item.spans):
+        if not 0 <= span.start < span.end <= len(item.response):
+            where = f"{span.start} to {span.end}, outside of a response of {len(item.response)} characters"
+            problems.add(line, f"spans[{number}]", f"reaches from {where}")
+
+
+def write_items(path: str | Path, items: Iterable[GroundingItem]) -> None:
+    """Write grounding items as JSON lines, as `read_items` reads them.
+
+    Args:
+        path: The file, `.jsonl`, also with `.gz` or `.xz` after that.
+        items: The items.
+
+    Raises:
+        InvalidData: It cannot be written.
+    """
+    write_rows(Path(path), (row_of(item) for item in items))
+
+
+def row_of(value: GroundingItem | Question) -> dict[str, object]:
+    """The fields of a value as its line has them: what is unknown is left out, `extra` stands beside the others.
+
+    Args:
+        value: The value.
+
+    Returns:
+        JSON values.
+    """
+    row = asdict(value)
+    extra = row.pop("extra")
+    kept = {name: field for name, field in row.items() if name == "context" or field not in (None, "", (), {})}
+    if isinstance(value, GroundingItem):
+        kept["response"] = value.response
+    return {**extra, **kept}

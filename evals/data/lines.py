@@ -1,0 +1,254 @@
+"""Lines of data files: JSON lines and CSV, plain or compressed, with their numbers."""
+
+import csv
+import gzip
+import io
+import json
+import lzma
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Never
+
+from arriero.evals.errors import InvalidData
+
+SHOWN = 20
+"""Bad lines that a message names; the others are counted."""
+
+_LONGEST = 16 << 20
+_SUFFIXES = (".jsonl", ".ndjson", ".csv")
+_DAMAGE = (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile)
+
+
+class Problems:
+    """Collects what is wrong with a file, so that one reading tells all of it.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._found: list[tuple[int, str]] = []
+
+    def add(self, line: int, field: str, what: str) -> None:
+        """Note one.
+
+        Args:
+            line: Number of the line, from 1.
+            field: The field; empty where it is the whole line.
+            what: What is wrong with it and what to write.
+        """
+        self._found.append((line, f"{field}: {what}" if field else what))
+
+    def check(self) -> None:
+        """Raise what was found.
+
+        Raises:
+            InvalidData: There are problems: their lines and fields, the first 20 of them.
+        """
+        if not self._found:
+            return
+        lines = len({line for line, _ in self._found})
+        shown = [f"{self._path}:{line}: {what}" for line, what in sorted(self._found)[:SHOWN]]
+        if len(self._found) > SHOWN:
+            shown.append(f"and {len(self._found) - SHOWN} more")
+        count = "1 line is wrong" if lines == 1 else f"{lines} lines are wrong"
+        raise InvalidData("\n".join([f"{self._path}: {count}, so nothing was read", *shown]))
+
+
+def read_rows(path: Path, problems: Problems) -> Iterator[tuple[int, Mapping[str, object]]]:
+    """Objects of a `.jsonl` file, or rows of a `.csv` file with a header; either may end in `.gz` or `.xz`.
+
+    Args:
+        path: The file, in UTF-8.
+        problems: Takes the lines that are no JSON object.
+
+    Yields:
+        Number of the line where the object starts, and the object. All values of a CSV are text.
+
+    Raises:
+        InvalidData: The file is missing, of another kind, damaged, empty, or no table.
+    """
+    kind = _kind(path)
+    count = 0
+    for count, row in enumerate(_csv(path) if kind == ".csv" else _objects(path, problems), start=1):
+        yield row
+    if not count:
+        problems.check()
+        raise InvalidData(f"{path}: holds no lines; write one {'row' if kind == '.csv' else 'JSON object'} a line")
+
+
+def is_csv(path: Path) -> bool:
+    """Whether a file is read as CSV, by its name.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Whether it is.
+
+    Raises:
+        InvalidData: It is neither CSV nor JSON lines.
+    """
+    return _kind(path) == ".csv"
+
+
+def _kind(path: Path) -> str:
+    kind = Path(path.stem).suffix.lower() if path.suffix.lower() in (".gz", ".xz") else path.suffix.lower()
+    if kind not in _SUFFIXES:
+        raise InvalidData(f"{path}: its name must end in .jsonl or .csv, or in .gz or .xz after that")
+    return kind
+
+
+def _objects(path: Path, problems: Problems) -> Iterator[tuple[int, Mapping[str, object]]]:
+    for number, raw in _raw(path):
+        try:
+            line = raw.decode()
+        except UnicodeDecodeError as error:
+            problems.add(number, "", f"is not UTF-8 ({error.reason} at byte {error.start}); save the file as UTF-8")
+            continue
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line, parse_constant=_no_number)
+            if "\\ud" in line or "\\uD" in line:
+                json.dumps(value, ensure_ascii=False).encode()
+        except json.JSONDecodeError as error:
+            problems.add(number, "", f"is no JSON: {error.msg} at column {error.colno}")
+        except UnicodeEncodeError:
+            problems.add(number, "", "holds half of a surrogate pair, which is no character")
+        except (ValueError, RecursionError) as error:
+            problems.add(number, "", f"is no JSON that can be read: {error}")
+        else:
+            if isinstance(value, dict):
+                yield number, value
+            else:
+                problems.add(number, "", f"is {type_name(value)}; write one JSON object a line")
+
+
+def _no_number(text: str) -> Never:
+    raise ValueError(f"{text} is no JSON number")
+
+
+def _csv(path: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
+    limit = csv.field_size_limit(_LONGEST)  # the default of 128 KiB is less than many documents
+    try:
+        yield from _rows(path)
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
+    reader = csv.reader(_text(path), strict=True)
+    header: list[str] = []
+    start = 1
+    while True:
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise InvalidData(f"{path}:{start}: is no CSV: {error}") from error
+        if not header and row:
+            header = [name.strip() for name in row]
+            twice = sorted({name for name in header if header.count(name) > 1})
+            if twice:
+                raise InvalidData(f"{path}:{start}: two columns are named {', '.join(twice)}; rename one")
+        elif row:
+            if len(row) != len(header):
+                raise InvalidData(f"{path}:{start}: has {len(row)} cells where the header has {len(header)}")
+            yield start, dict(zip(header, row, strict=True))
+        start = reader.line_num + 1
+
+
+def _text(path: Path) -> Iterator[str]:
+    for number, raw in _raw(path):
+        try:
+            yield raw.decode()
+        except UnicodeDecodeError as error:
+            raise InvalidData(f"{path}:{number}: is not UTF-8 ({error.reason}); save the file as UTF-8") from error
+
+
+def _raw(path: Path) -> Iterator[tuple[int, bytes]]:
+    number = 0
+    try:
+        with open_data(path) as stream:
+            while raw := stream.readline(_LONGEST):
+                number += 1
+                if number == 1:
+                    raw = raw.removeprefix(b"\xef\xbb\xbf")
+                    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+                        raise InvalidData(f"{path}: is UTF-16; save it as UTF-8")
+                if len(raw) >= _LONGEST:
+                    raise InvalidData(f"{path}:{number}: is longer than {_LONGEST:,} bytes; write one object a line")
+                yield number, raw
+    except _DAMAGE as error:
+        raise InvalidData(f"{path}: is damaged after line {number}: {error}; write it again") from error
+    except OSError as error:
+        raise InvalidData(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def open_data(path: Path) -> IO[bytes]:
+    """Open a file for reading, decompressing `.gz` and `.xz`.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its bytes.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".xz":
+        return lzma.open(path)
+    return gzip.open(path) if suffix == ".gz" else path.open("rb")
+
+
+def write_rows(path: Path, rows: Iterator[Mapping[str, object]]) -> None:
+    """Write objects as JSON lines, compressed where the name ends in `.gz` or `.xz`; the file appears when it is whole.
+
+    Args:
+        path: The file.
+        rows: The objects.
+
+    Raises:
+        InvalidData: It cannot be written.
+    """
+    if _kind(path) == ".csv":
+        raise InvalidData(f"{path}: only JSON lines are written; let its name end in .jsonl")
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+    write_whole(path, text)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that appears when it is whole, compressed by its name.
+
+    Args:
+        path: The file.
+        data: Its bytes before compression.
+
+    Raises:
+        InvalidData: It cannot be written.
+    """
+    part = path.with_name(f".{path.name}.part")
+    buffer = io.BytesIO()
+    if path.suffix.lower() == ".gz":
+        with gzip.GzipFile(fileobj=buffer, mode="wb", filename="", mtime=0) as packed:  # the same bytes every time
+            packed.write(data)
+    else:
+        buffer.write(lzma.compress(data, preset=9) if path.suffix.lower() == ".xz" else data)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(buffer.getvalue())
+        part.replace(path)
+    except OSError as error:
+        raise InvalidData(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def type_name(value: object) -> str:
+    """What a JSON value is, in words."""
+    names = {dict: "an object", list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number"}
+    return names.get(type(value), "null")

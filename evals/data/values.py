@@ -1,0 +1,114 @@
+"""Rows of data files as values."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from arriero.evals.data.lines import Problems, type_name
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    Value = TypeVar("Value", bound=DataclassInstance)
+else:
+    Value = TypeVar("Value")
+
+_LISTS = ("context", "answers", "gold_ids", "near_miss_ids")
+_NESTED = (*_LISTS, "spans", "detector_scores", "history", "passages")
+_NAMES = ("id", "doc_id")
+_SHORT = 40
+
+
+class Values(Generic[Value]):
+    """Makes values of rows, and says what is wrong with a row.
+
+    Args:
+        kind: Dataclass with the fields `id` and `extra`; all fields that it lacks go to `extra`.
+        problems: Takes what is wrong.
+        text: Whether all values are text, as in a CSV.
+    """
+
+    def __init__(self, kind: type[Value], problems: Problems, *, text: bool = False) -> None:
+        self._adapter = TypeAdapter(kind)
+        self._fields = {field.name for field in fields(kind)} - {"extra"}
+        self._problems = problems
+        self._text = text
+
+    def read(self, line: int, row: Mapping[str, object]) -> Value | None:
+        """Make a value.
+
+        Args:
+            line: Number of its line.
+            row: What stands there. A field that is null, or empty in a CSV, counts as absent.
+
+        Returns:
+            The value; None where a problem was added.
+        """
+        given: dict[str, Any] = {"extra": {}}
+        for name, value in row.items():
+            if value is None or (self._text and value == "" and name != "response"):
+                continue
+            if name not in self._fields:
+                given["extra"][name] = value
+            else:
+                given[name] = self._cell(line, name, value) if self._text else _said(name, value)
+        if not str(given.get("doc_id", "")).strip() and "id" in given:
+            given["doc_id"] = given["id"]
+        try:
+            made = self._adapter.validate_python(given)
+        except ValidationError as error:
+            for problem in error.errors(include_url=False):
+                self._problems.add(line, _place(problem["loc"]), _what(problem, row))
+            return None
+        if not given["id"].strip():
+            self._problems.add(line, "id", "is blank")
+            return None
+        return made
+
+    def _cell(self, line: int, name: str, cell: object) -> object:
+        """A CSV cell of a field that is no text."""
+        text = str(cell)
+        if name == "label":
+            return int(text) if text.strip() in ("0", "1") else text
+        if name not in _NESTED:
+            return text
+        if text.lstrip().startswith(("[", "{")):
+            try:
+                return _said(name, json.loads(text))
+            except (ValueError, RecursionError):
+                if name not in _LISTS:
+                    self._problems.add(line, name, "is no JSON")
+                    return ()
+        return [text] if name in _LISTS else text
+
+
+def _said(name: str, value: object) -> object:
+    """Spellings that other files use: numbers as ids, `content` for the text of a turn, `agent` for the assistant."""
+    if name in _NAMES and type(value) is int:
+        return str(value)
+    if name == "history" and isinstance(value, list):
+        return [_turn(turn) for turn in value]
+    return value
+
+
+def _turn(turn: object) -> object:
+    if not isinstance(turn, dict):
+        return turn
+    role = "assistant" if turn.get("role") == "agent" else turn.get("role")
+    return {"role": role, "text": turn.get("text", turn.get("content"))}
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")
+
+
+def _what(problem: Any, row: Mapping[str, object]) -> str:
+    if problem["type"] == "missing":
+        return f"is missing; the line has {', '.join(map(repr, list(row)[:12])) or 'nothing'}"
+    value = problem["input"]
+    short = isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= _SHORT)
+    message = problem["msg"]
+    return f"{message[0].lower()}{message[1:]}; it is {json.dumps(value) if short else type_name(value)}"
