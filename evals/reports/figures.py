@@ -197,7 +197,7 @@ def _rates(evaluation: Evaluation) -> Table:
     note = "What the judge flags holds its errors: it is not the rate of hallucination."
     if evaluation.repeats is not None:
         note += (
-            f" From one generation to the next the flagged share varies by {100 * evaluation.repeats:.1f} points"
+            f" From one generation to the next the flagged share varies by {100 * evaluation.repeats.spread:.1f} points"
             " (standard deviation)."
         )
     return Table("Rates", _ESTIMATES, tuple(rows), note)
