@@ -105,20 +105,20 @@ class Append(Generic[Value]):
     def __init__(self, file: int, kind: "pydantic.TypeAdapter[Value]", path: Path) -> None:
         self._file, self._type, self._path = file, kind, path
 
-    def __call__(self, value: Value) -> None:
-        """Append a value.
+    def __call__(self, *values: Value) -> None:
+        """Append values, all or none of them.
 
         Args:
-            value: The value.
+            values: The values.
 
         Raises:
             DamagedRun: The disk is full, or the file cannot be written.
         """
-        line = self._type.dump_json(value, exclude_defaults=True) + b"\n"
+        content = b"".join(self._type.dump_json(value, exclude_defaults=True) + b"\n" for value in values)
         end = os.lseek(self._file, 0, os.SEEK_END)
         try:
-            written = os.write(self._file, line)
-            if written < len(line):
+            written = os.write(self._file, content)
+            if written < len(content):
                 raise OSError(0, "no space left")
         except OSError as error:
             os.ftruncate(self._file, end)  # no half of a line stays in front of what comes next
