@@ -8,9 +8,15 @@ import numpy as np
 
 from arriero.evals.errors import CorrectionRefused
 from arriero.evals.evaluation import Correction, Judged, Rate
-from arriero.evals.statistics.correction import LEAST_LABELS, Quality, judge_quality, prediction_powered, rogan_gladen
-from arriero.evals.statistics.correction import require_useful as require_useful_judge
-from arriero.evals.statistics.estimate import Estimate
+from arriero.evals.statistics.correction import (
+    LEAST_LABELS,
+    Quality,
+    judge_quality,
+    prediction_powered,
+    require_useful,
+    rogan_gladen,
+)
+from arriero.evals.statistics.estimate import Estimate, Floats
 from arriero.evals.statistics.intervals import cluster_wilson, wilson
 
 
@@ -121,9 +127,9 @@ def _corrected(
         return alone, "labels only", None
     try:
         if quality is None:
-            judge_quality([row.label for row in labelled], [row.flagged for row in labelled])  # says which class
+            judge_quality(_labels(labelled), _flags(labelled))  # says which class there is none of
             raise AssertionError
-        require_useful_judge(quality)
+        require_useful(quality)
         if random_labels:
             return _powered(judged, labelled, level), "PPI++", None
         return _by_quality(judged, labelled, level), "Rogan-Gladen", None
@@ -136,32 +142,51 @@ def _corrected(
 
 def _powered(judged: Sequence[Row], labelled: Sequence[Row], level: float) -> Estimate:
     rest = [row for row in judged if row.label is None]
-    clusters = clusters_of([row.document for row in judged]) is not None
+    clusters = clusters_of(_documents(judged)) is not None
     return prediction_powered(
-        [row.label for row in labelled],
-        [row.score for row in labelled],
-        [row.score for row in rest],
-        clusters=[row.document for row in labelled] if clusters else None,
-        unlabelled_clusters=[row.document for row in rest] if clusters else None,
+        _labels(labelled),
+        _scores(labelled),
+        _scores(rest),
+        clusters=_documents(labelled) if clusters else None,
+        unlabelled_clusters=_documents(rest) if clusters else None,
         level=level,
     )
 
 
 def _by_quality(judged: Sequence[Row], labelled: Sequence[Row], level: float) -> Estimate:
+    clusters = clusters_of(_documents(judged)) is not None
     return rogan_gladen(
-        sum(row.flagged for row in judged),
-        len(judged),
-        [row.label for row in labelled],
-        [row.flagged for row in labelled],
+        _flags(judged),
+        _labels(labelled),
+        _flags(labelled),
+        judged_clusters=_documents(judged) if clusters else None,
+        clusters=_documents(labelled) if clusters else None,
         level=level,
     )
 
 
 def _quality(labelled: Sequence[Row], level: float) -> Quality | None:
+    clusters = clusters_of(_documents(labelled))
     try:
-        return judge_quality([row.label for row in labelled], [row.flagged for row in labelled], level=level)
+        return judge_quality(_labels(labelled), _flags(labelled), clusters=clusters, level=level)
     except CorrectionRefused:
         return None
+
+
+def _labels(rows: Sequence[Row]) -> Floats:
+    return np.array([row.label for row in rows], dtype=np.float64)
+
+
+def _scores(rows: Sequence[Row]) -> Floats:
+    return np.array([row.score for row in rows], dtype=np.float64)
+
+
+def _flags(rows: Sequence[Row]) -> Floats:
+    return np.array([row.flagged for row in rows], dtype=np.float64)
+
+
+def _documents(rows: Sequence[Row]) -> list[Hashable]:
+    return [row.document for row in rows]
 
 
 def _nothing_judged(failed: int) -> str:

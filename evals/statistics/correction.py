@@ -1,15 +1,22 @@
 """A rate corrected for the judge that measured it, with the help of a sample that people labelled."""
 
-from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from arriero.evals.errors import CorrectionRefused, EvalError
-from arriero.evals.statistics.estimate import Estimate, Floats, Integers, binary, check_level, group_ids, numbers
-from arriero.evals.statistics.intervals import mean_variance, score_interval, wilson
+from arriero.evals.statistics.estimate import (
+    Clusters,
+    Estimate,
+    Floats,
+    Integers,
+    binary,
+    check_level,
+    group_ids,
+    numbers,
+)
+from arriero.evals.statistics.intervals import cluster_wilson, design_effect, mean_variance, score_interval, wilson
 
 LEAST_YOUDEN = 0.2
 """Sensitivity + specificity - 1 below which a judge says too little to be corrected."""
@@ -36,16 +43,17 @@ class Quality:
         return self.sensitivity.value + self.specificity.value - 1
 
 
-def judge_quality(labels: ArrayLike, flags: ArrayLike, *, level: float = 0.95) -> Quality:
+def judge_quality(labels: ArrayLike, flags: ArrayLike, *, clusters: Clusters = None, level: float = 0.95) -> Quality:
     """Sensitivity and specificity of a judge.
 
     Args:
         labels: 1 where people found a hallucination, else 0.
         flags: 1 where the judge did, in the same order.
+        clusters: The cluster of each item; None for independent items.
         level: How often each interval is to hold the truth.
 
     Returns:
-        Both, with Wilson's intervals.
+        Both, with Wilson's intervals; by clusters where a class is of several.
 
     Raises:
         CorrectionRefused: The labels are of one class only.
@@ -61,8 +69,15 @@ def judge_quality(labels: ArrayLike, flags: ArrayLike, *, level: float = 0.95) -
     if positives in (0, truth.size):
         which = "supported" if positives == 0 else "hallucinated"
         raise CorrectionRefused(f"all {truth.size} labels are {which!r}: label more items, some of each kind")
-    caught, passed = int((truth * said).sum()), int(((1 - truth) * (1 - said)).sum())
-    return Quality(wilson(caught, positives, level=level), wilson(passed, truth.size - positives, level=level))
+    ids = group_ids(clusters, truth.size)
+
+    def part(which: int, hits: Floats) -> Estimate:
+        rows, of = hits[truth == which], ids[truth == which]
+        if clusters is None or np.unique(of).size in (1, of.size):
+            return wilson(int(rows.sum()), rows.size, level=level)
+        return cluster_wilson(rows, of, level=level)
+
+    return Quality(part(1, said), part(0, 1 - said))
 
 
 def require_useful(quality: Quality) -> None:
@@ -85,17 +100,28 @@ def require_useful(quality: Quality) -> None:
         )
 
 
-def rogan_gladen(flagged: int, judged: int, labels: ArrayLike, flags: ArrayLike, *, level: float = 0.95) -> Estimate:
+def rogan_gladen(
+    judged_flags: ArrayLike,
+    labels: ArrayLike,
+    flags: ArrayLike,
+    *,
+    judged_clusters: Clusters = None,
+    clusters: Clusters = None,
+    level: float = 0.95,
+) -> Estimate:
     """Rate corrected by the judge's sensitivity and specificity.
 
     For labels that are no random sample of the judged items, such as a set labelled elsewhere: the judge must be as
-    good there as here. For a random sample of the same items `prediction_powered` is narrower.
+    good there as here. For a random sample of the same items `prediction_powered` is narrower. Where the judge is so
+    poor that the lower end is 0, only the upper one can miss: then the interval holds the truth in 97 to 99 % of
+    studies instead of 95 %.
 
     Args:
-        flagged: Judged items that the judge flags; labelled ones not counted.
-        judged: All judged items.
+        judged_flags: 1 where the judge flags an item whose rate is wanted, else 0.
         labels: 1 where people found a hallucination, else 0, for the labelled items.
         flags: 1 where the judge did, in the same order.
+        judged_clusters: The cluster (document, conversation) of each judged item; None for independent items.
+        clusters: The cluster of each labelled item; None for independent items.
         level: How often the interval is to hold the truth.
 
     Returns:
@@ -103,36 +129,36 @@ def rogan_gladen(flagged: int, judged: int, labels: ArrayLike, flags: ArrayLike,
 
     Raises:
         CorrectionRefused: The labels are of one class, or sensitivity + specificity - 1 is below 0.2.
-        EvalError: The counts or rows do not fit each other.
+        EvalError: The rows do not fit each other.
 
     Source: Rogan and Gladen (1978), American J. Epidemiology 107, 71-76; the interval of Lang and Reiczigel (2014),
-        Preventive Veterinary Medicine 113, 13-22.
+        Preventive Veterinary Medicine 113, 13-22, at effective numbers of items where there are clusters.
 
     Example:
         >>> labels, flags = [1] * 50 + [0] * 50, [1] * 45 + [0] * 5 + [1] * 10 + [0] * 40
-        >>> print(rogan_gladen(310, 1_000, labels, flags))
+        >>> print(rogan_gladen([1] * 310 + [0] * 690, labels, flags))
         15.7 % [0.0, 27.7]
     """
     from scipy import stats
 
     quality = judge_quality(labels, flags, level=level)
     require_useful(quality)
-    if judged < 1 or not 0 <= flagged <= judged:
-        raise EvalError(f"{flagged} flagged of {judged}: give at least one judged item")
-    value = (flagged / judged + quality.specificity.value - 1) / quality.youden
+    judged, truth, said = binary("judged flags", judged_flags), binary("labels", labels), binary("flags", flags)
+    ids = group_ids(clusters, truth.size)
+    value = (float(judged.mean()) + quality.specificity.value - 1) / quality.youden
     z = float(stats.norm.ppf((1 + level) / 2))
     # Lang and Reiczigel's adjusted counts: as if z^2 judged and two labelled items of each class were added
-    size = judged + z**2
-    seen = (flagged + z**2 / 2) / size
-    sensitivity, with_positives = _adjusted(quality.sensitivity)
-    specificity, with_negatives = _adjusted(quality.specificity)
+    size = judged.size / design_effect(judged, group_ids(judged_clusters, judged.size))
+    seen = (float(judged.mean()) * size + z**2 / 2) / (size + z**2)
+    sensitivity, with_positives = _adjusted(said[truth == 1], ids[truth == 1])
+    specificity, with_negatives = _adjusted(1 - said[truth == 0], ids[truth == 0])
     youden = sensitivity + specificity - 1
     rate = (seen + specificity - 1) / youden
     spread = (sensitivity * (1 - sensitivity) / with_positives, specificity * (1 - specificity) / with_negatives)
     shift = 2 * z**2 * (rate * spread[0] - (1 - rate) * spread[1])
-    error = np.sqrt(seen * (1 - seen) / size + rate**2 * spread[0] + (1 - rate) ** 2 * spread[1]) / abs(youden)
+    error = np.sqrt(seen * (1 - seen) / (size + z**2) + rate**2 * spread[0] + (1 - rate) ** 2 * spread[1]) / abs(youden)
     low, high = rate + shift - z * error, rate + shift + z * error
-    return Estimate(_share(value), _share(low), _share(high), judged + np.size(labels), "Rogan-Gladen", level)
+    return Estimate(_share(value), _share(low), _share(high), judged.size + truth.size, "Rogan-Gladen", level)
 
 
 def prediction_powered(
@@ -140,8 +166,8 @@ def prediction_powered(
     scores: ArrayLike,
     unlabelled_scores: ArrayLike,
     *,
-    clusters: Sequence[Hashable] | NDArray[Any] | None = None,
-    unlabelled_clusters: Sequence[Hashable] | NDArray[Any] | None = None,
+    clusters: Clusters = None,
+    unlabelled_clusters: Clusters = None,
     level: float = 0.95,
 ) -> Estimate:
     """Rate from a random sample that people labelled, sharpened by a judge's scores on everything else.
@@ -225,8 +251,10 @@ def _residual_variance(row: Floats, ids: Integers) -> float:
     return mean_variance(row, ids) * row.size / (row.size + 2) + 2 * 0.5 / (row.size + 2) ** 2
 
 
-def _adjusted(share: Estimate) -> tuple[float, int]:
-    return (share.value * share.n + 1) / (share.n + 2), share.n + 2
+def _adjusted(hits: Floats, ids: Integers) -> tuple[float, float]:
+    """A share and the number that it rests on, two items added to what the clusters leave of them."""
+    size = hits.size / design_effect(hits, np.unique(ids, return_inverse=True)[1])
+    return (float(hits.mean()) * size + 1) / (size + 2), size + 2
 
 
 def _same_length(labels: Floats, flags: Floats) -> None:

@@ -12,6 +12,8 @@ from arriero.evals.errors import EvalError
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.intp]
+Clusters = Sequence[Hashable] | NDArray[Any] | None
+"""The cluster of each item; None for independent items."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ def binary(name: str, values: ArrayLike) -> Floats:
     return row
 
 
-def group_ids(clusters: Sequence[Hashable] | NDArray[Any] | None, size: int) -> Integers:
+def group_ids(clusters: Clusters, size: int) -> Integers:
     """A number from 0 for each item's cluster; every item its own cluster when none are given.
 
     Raises:

@@ -1,14 +1,21 @@
 """Intervals for a rate."""
 
 import math
-from collections.abc import Hashable, Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from arriero.evals.errors import EvalError
-from arriero.evals.statistics.estimate import Estimate, Floats, Integers, binary, check_level, group_ids, numbers
+from arriero.evals.statistics.estimate import (
+    Clusters,
+    Estimate,
+    Floats,
+    Integers,
+    binary,
+    check_level,
+    group_ids,
+    numbers,
+)
 
 
 def wilson(events: int, n: int, *, level: float = 0.95) -> Estimate:
@@ -40,9 +47,7 @@ def wilson(events: int, n: int, *, level: float = 0.95) -> Estimate:
     return Estimate(events / n, float(interval.low), float(interval.high), n, "Wilson", level)
 
 
-def cluster_wilson(
-    events: ArrayLike, clusters: Sequence[Hashable] | NDArray[Any] | None, *, level: float = 0.95
-) -> Estimate:
+def cluster_wilson(events: ArrayLike, clusters: Clusters, *, level: float = 0.95) -> Estimate:
     """Rate of yes-or-no items that come in clusters, such as all answers about one document.
 
     Wilson's interval at the effective number of items: their number divided by the design effect, with the quantile of
@@ -78,12 +83,8 @@ def cluster_wilson(
     count, rate = int(ids.max()) + 1, float(row.mean())
     if count < 2:
         raise EvalError("all items are of one cluster: an interval needs at least two documents")
-    # Clusters never make a sample worth more than its items here; the sample says too little about that.
-    plain = rate * (1 - rate) / (row.size - 1)
-    effect = max(1.0, mean_variance(row, ids) / plain) if plain else _largest_effect(ids)
-    size = row.size / effect
     quantile = float(stats.t.ppf((1 + level) / 2, count - 1))
-    low, high = score_interval(rate, size, quantile)
+    low, high = score_interval(rate, row.size / design_effect(row, ids), quantile)
     return Estimate(rate, low, high, row.size, "cluster Wilson", level)
 
 
@@ -96,7 +97,7 @@ def score_interval(rate: float, size: float, quantile: float) -> tuple[float, fl
 
 def cluster_bootstrap(
     values: ArrayLike,
-    clusters: Sequence[Hashable] | NDArray[Any] | None = None,
+    clusters: Clusters = None,
     *,
     draws: int = 5_000,
     level: float = 0.95,
@@ -153,10 +154,19 @@ def mean_variance(row: Floats, ids: Integers) -> float:
     return float(count / (count - 1) * (residuals**2).sum() / row.size**2)
 
 
-def _largest_effect(ids: Integers) -> float:
-    """Design effect when all items are alike, as if clusters decided everything: their mean size, weighted."""
-    sizes = np.bincount(ids).astype(float)
-    return float((sizes**2).sum() / sizes.sum())
+def design_effect(row: Floats, ids: Integers) -> float:
+    """How many times fewer items would say as much, were they independent; 1 or more.
+
+    Where all values are alike the sample says nothing of it: then as if clusters decided everything, their mean size,
+    weighted. Clusters never make a sample worth more than its items here; a sample says too little about that.
+
+    Source: Kish (1965), Survey Sampling, section 8.2.
+    """
+    sizes = np.bincount(ids).astype(np.float64)
+    if sizes.size < 2:
+        return 1.0
+    plain = float(row.var()) / (row.size - 1)
+    return max(1.0, mean_variance(row, ids) / plain) if plain else float((sizes**2).sum() / sizes.sum())
 
 
 _CELLS = 4_000_000

