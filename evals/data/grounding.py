@@ -1,12 +1,12 @@
 """Files of grounding items."""
 
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 from arriero.evals.data.lines import Problems, is_csv, read_rows, write_rows
-from arriero.evals.data.values import Values
-from arriero.evals.items import GroundingItem, Question
+from arriero.evals.data.values import Values, row_of
+from arriero.evals.items import GroundingItem
 
 
 def read_items(path: str | Path) -> tuple[GroundingItem, ...]:
@@ -45,7 +45,7 @@ def read_items(path: str | Path) -> tuple[GroundingItem, ...]:
         if item.id in items:
             problems.add(line, "id", f"{item.id!r} was there before; ids are unique")
         _check(item, line, problems)
-        items[item.id] = item
+        items[item.id] = item if item.doc_id.strip() else replace(item, doc_id=item.id)
     problems.check()
     return tuple(items.values())
 
@@ -73,20 +73,3 @@ def write_items(path: str | Path, items: Iterable[GroundingItem]) -> None:
         InvalidData: It cannot be written.
     """
     write_rows(Path(path), (row_of(item) for item in items))
-
-
-def row_of(value: GroundingItem | Question) -> dict[str, object]:
-    """The fields of a value as its line has them: what is unknown is left out, `extra` stands beside the others.
-
-    Args:
-        value: The value.
-
-    Returns:
-        JSON values.
-    """
-    row = asdict(value)
-    extra = row.pop("extra")
-    kept = {name: field for name, field in row.items() if name == "context" or field not in (None, "", (), {})}
-    if isinstance(value, GroundingItem):
-        kept["response"] = value.response
-    return {**extra, **kept}

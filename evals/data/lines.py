@@ -8,7 +8,7 @@ import lzma
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Never
+from typing import IO, Never, cast
 
 from arriero.evals.errors import InvalidData
 
@@ -54,7 +54,7 @@ class Problems:
         if len(self._found) > SHOWN:
             shown.append(f"and {len(self._found) - SHOWN} more")
         count = "1 line is wrong" if lines == 1 else f"{lines} lines are wrong"
-        raise InvalidData("\n".join([f"{self._path}: {count}, so nothing was read", *shown]))
+        raise InvalidData(f"{self._path}: {count}, so nothing was read:\n" + ";\n".join(shown))
 
 
 def read_rows(path: Path, problems: Problems) -> Iterator[tuple[int, Mapping[str, object]]]:
@@ -70,13 +70,14 @@ def read_rows(path: Path, problems: Problems) -> Iterator[tuple[int, Mapping[str
     Raises:
         InvalidData: The file is missing, of another kind, damaged, empty, or no table.
     """
-    kind = _kind(path)
-    count = 0
-    for count, row in enumerate(_csv(path) if kind == ".csv" else _objects(path, problems), start=1):
+    table = is_csv(path)
+    empty = True
+    for row in _csv(path) if table else _objects(path, problems):
+        empty = False
         yield row
-    if not count:
+    if empty:
         problems.check()
-        raise InvalidData(f"{path}: holds no lines; write one {'row' if kind == '.csv' else 'JSON object'} a line")
+        raise InvalidData(f"{path}: holds no lines; write one {'row' if table else 'JSON object'} a line")
 
 
 def is_csv(path: Path) -> bool:
@@ -204,7 +205,7 @@ def open_data(path: Path) -> IO[bytes]:
     suffix = path.suffix.lower()
     if suffix == ".xz":
         return lzma.open(path)
-    return gzip.open(path) if suffix == ".gz" else path.open("rb")
+    return cast("IO[bytes]", gzip.open(path)) if suffix == ".gz" else path.open("rb")
 
 
 def write_rows(path: Path, rows: Iterator[Mapping[str, object]]) -> None:
@@ -250,5 +251,12 @@ def write_whole(path: Path, data: bytes) -> None:
 
 def type_name(value: object) -> str:
     """What a JSON value is, in words."""
-    names = {dict: "an object", list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number"}
+    names = {
+        dict: "an object",
+        list: "a list",
+        str: "a text",
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+    }
     return names.get(type(value), "null")

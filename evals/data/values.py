@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -26,7 +26,7 @@ class Values(Generic[Value]):
     """Makes values of rows, and says what is wrong with a row.
 
     Args:
-        kind: Dataclass with the fields `id` and `extra`; all fields that it lacks go to `extra`.
+        kind: Dataclass with a field `id`. Fields that it lacks go to its `extra`, or are left out where it has none.
         problems: Takes what is wrong.
         text: Whether all values are text, as in a CSV.
     """
@@ -34,6 +34,7 @@ class Values(Generic[Value]):
     def __init__(self, kind: type[Value], problems: Problems, *, text: bool = False) -> None:
         self._adapter = TypeAdapter(kind)
         self._fields = {field.name for field in fields(kind)} - {"extra"}
+        self._keeps = any(field.name == "extra" for field in fields(kind))
         self._problems = problems
         self._text = text
 
@@ -47,16 +48,17 @@ class Values(Generic[Value]):
         Returns:
             The value; None where a problem was added.
         """
-        given: dict[str, Any] = {"extra": {}}
+        given: dict[str, Any] = {}
+        extra: dict[str, object] = {}
         for name, value in row.items():
             if value is None or (self._text and value == "" and name != "response"):
                 continue
             if name not in self._fields:
-                given["extra"][name] = value
+                extra[name] = value
             else:
                 given[name] = self._cell(line, name, value) if self._text else _said(name, value)
-        if not str(given.get("doc_id", "")).strip() and "id" in given:
-            given["doc_id"] = given["id"]
+        if self._keeps:
+            given["extra"] = extra
         try:
             made = self._adapter.validate_python(given)
         except ValidationError as error:
@@ -111,4 +113,20 @@ def _what(problem: Any, row: Mapping[str, object]) -> str:
     value = problem["input"]
     short = isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= _SHORT)
     message = problem["msg"]
+    for python, plain in (("tuple", "list"), ("dictionary", "object"), ("string", "text")):
+        message = message.replace(python, plain)
     return f"{message[0].lower()}{message[1:]}; it is {json.dumps(value) if short else type_name(value)}"
+
+
+def row_of(value: "DataclassInstance") -> dict[str, object]:
+    """The fields of a value as its line has them: what is unknown is left out, `extra` stands beside the others.
+
+    Args:
+        value: The value.
+
+    Returns:
+        JSON values.
+    """
+    unknown = {field.name: field.default for field in fields(value)} | {"detector_scores": {}}
+    row = asdict(value)
+    return {**row.pop("extra", {}), **{name: field for name, field in row.items() if field != unknown[name]}}
