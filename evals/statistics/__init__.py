@@ -1,18 +1,26 @@
 """Rates with intervals, corrected for the judge, and differences between systems."""
 
 from arriero.evals.statistics.correction import Quality, judge_quality, prediction_powered, rogan_gladen
+from arriero.evals.statistics.difference import prediction_powered_difference
 from arriero.evals.statistics.estimate import Estimate
 from arriero.evals.statistics.intervals import cluster_bootstrap, cluster_wilson, wilson
-from arriero.evals.statistics.paired import Comparison, compare, holm, mcnemar, tango
-from arriero.evals.statistics.power import items_for_difference, items_for_non_inferiority, labels_for_width
+from arriero.evals.statistics.paired import Comparison, cluster_tango, compare, holm, mcnemar, sign_flip, tango
+from arriero.evals.statistics.power import (
+    difference_for_items,
+    items_for_difference,
+    items_for_non_inferiority,
+    labels_for_width,
+)
 
 __all__ = [
     "Comparison",
     "Estimate",
     "Quality",
     "cluster_bootstrap",
+    "cluster_tango",
     "cluster_wilson",
     "compare",
+    "difference_for_items",
     "holm",
     "items_for_difference",
     "items_for_non_inferiority",
@@ -20,7 +28,9 @@ __all__ = [
     "labels_for_width",
     "mcnemar",
     "prediction_powered",
+    "prediction_powered_difference",
     "rogan_gladen",
+    "sign_flip",
     "tango",
     "wilson",
 ]

@@ -219,7 +219,7 @@ def prediction_powered(
     count = int(ids.max()) + 1
     if count < 3:
         raise CorrectionRefused(f"the labels are of {count} documents: label items of more")
-    weight = _power(truth, said, ids, rest, rest_ids)
+    weight = judge_weight(truth, said, ids, rest, rest_ids)
     value = float(truth.mean() + weight * (rest.mean() - said.mean()))
     # Kept off 0 and 1, where an effective number of labels would say nothing
     inside = float(np.clip(value, 0.5 / truth.size, 1 - 0.5 / truth.size))
@@ -235,7 +235,7 @@ def prediction_powered(
     )
 
 
-def _power(truth: Floats, said: Floats, ids: Integers, rest: Floats, rest_ids: Integers) -> float:
+def judge_weight(truth: Floats, said: Floats, ids: Integers, rest: Floats, rest_ids: Integers) -> float:
     """How much to trust the judge: what makes the variance smallest, kept between not at all and fully."""
     both = mean_variance(truth + said, ids) - mean_variance(truth - said, ids)  # four times the covariance of the means
     total = mean_variance(said, ids) + mean_variance(rest, rest_ids)

@@ -71,6 +71,39 @@ def items_for_difference(difference: float, *, flipped: float, power: float = 0.
     return math.ceil(((alpha * math.sqrt(flipped) + beta * math.sqrt(flipped - difference**2)) / difference) ** 2)
 
 
+def difference_for_items(items: float, *, flipped: float, power: float = 0.8, level: float = 0.95) -> float:
+    """The smallest difference of two systems' rates that a number of items shows.
+
+    Args:
+        items: Items that both answer; an effective number where they come in clusters.
+        flipped: Share of items on which the two differ, either way.
+        power: How often a difference of that size is to be found.
+        level: 1 less how often one is found that is none.
+
+    Returns:
+        The difference; `flipped` itself, the largest there can be, where even that needs more items.
+
+    Raises:
+        EvalError: A share is not between 0 and 1, or there are no items.
+
+    Source: Connor (1987), as `items_for_difference`, solved for the difference.
+
+    Example:
+        >>> round(difference_for_items(469, flipped=0.15), 3)
+        0.05
+    """
+    if not items > 0:
+        raise EvalError(f"items is {items!r}: give at least one")
+    _check(flipped=min(flipped, 0.5), power=power, level=level)
+    alpha, beta = _quantile((1 + level) / 2), _quantile(power)
+    # sqrt(items) d = alpha sqrt(f) + beta sqrt(f - d^2) is a quadratic in d: (sqrt(items) d - a)^2 = beta^2 (f - d^2)
+    a, square = alpha * math.sqrt(flipped), items + beta**2
+    inside = items * a**2 - square * (a**2 - beta**2 * flipped)
+    if inside < 0:
+        return flipped
+    return min(flipped, (math.sqrt(items) * a + math.sqrt(inside)) / square)
+
+
 def items_for_non_inferiority(margin: float, *, flipped: float, power: float = 0.8, level: float = 0.95) -> int:
     """Items on which a candidate as good as the baseline is found to be not worse.
 
