@@ -9,7 +9,7 @@ from arriero.evals.evaluation import Evaluation, Group, Rate
 from arriero.evals.statistics.estimate import Estimate
 
 _BASES = (100, 1_000, 10_000)
-_FEW = 10
+FEW = 10
 """Of so many documents the most flagged are shown in tables; the HTML report has them all."""
 
 _HOW = {
@@ -49,12 +49,14 @@ class Table:
         columns: The heads of its columns; the first names the rows.
         rows: The cells.
         note: What a reader must know to read it; empty where nothing.
+        filter: What the first column names, where a page can show the items of it alone: `kind`, `document`, `cause`.
     """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
+    filter: str = ""
 
 
 def headline(evaluation: Evaluation) -> Headline:
@@ -110,10 +112,24 @@ def tables(evaluation: Evaluation) -> tuple[Table, ...]:
         _judge(evaluation),
         _questions(evaluation),
         _causes(evaluation),
-        _groups("By kind", "kind", evaluation.kinds),
-        _groups("By document", "document", evaluation.documents),
+        _groups("By kind", "kind", evaluation.kinds, len(evaluation.kinds)),
+        documents(evaluation, FEW),
     )
     return tuple(table for table in found if table.rows)
+
+
+def documents(evaluation: Evaluation, most: int | None = None) -> Table:
+    """The rates of documents.
+
+    Args:
+        evaluation: What was found.
+        most: How many at most, the most flagged first; None for all.
+
+    Returns:
+        The table.
+    """
+    found = evaluation.documents
+    return _groups("By document", "document", found, len(found) if most is None else most)
 
 
 def counts(evaluation: Evaluation) -> str:
@@ -241,14 +257,13 @@ def _causes(evaluation: Evaluation) -> Table:
         for cause, count in sorted(evaluation.causes.items(), key=lambda entry: -entry[1])
         if count
     )
-    return Table("Where the errors came from", ("cause", "answers", "share"), rows)
+    return Table("Where the errors came from", ("cause", "answers", "share"), rows, filter="cause")
 
 
-def _groups(title: str, unit: str, groups: Sequence[Group]) -> Table:
-    rows = tuple((group.name or "(none)", *_group_cells(group.rate)) for group in groups[:_FEW])
-    left = len(groups) - len(rows)
-    note = f"The first {_FEW} of {plural(len(groups), unit)}, most flagged first." if left else ""
-    return Table(title, (unit, "judged", "flagged by the judge", "labelled", "hallucinated"), rows, note)
+def _groups(title: str, unit: str, groups: Sequence[Group], most: int) -> Table:
+    rows = tuple((group.name or "(none)", *_group_cells(group.rate)) for group in groups[:most])
+    note = f"The first {most} of {plural(len(groups), unit)}, most flagged first." if most < len(groups) else ""
+    return Table(title, (unit, "judged", "flagged by the judge", "labelled", "hallucinated"), rows, note, unit)
 
 
 def _group_cells(rate: Rate) -> tuple[str, ...]:

@@ -1,12 +1,61 @@
-"""Reports as one HTML page that needs nothing else."""
+"""Reports as one HTML page that needs nothing else: no network, no font, no other file."""
 
+import base64
+import hashlib
+from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 import jinja2
 
+from arriero.evals.errors import EvalError
 from arriero.evals.evaluation import Evaluation
-from arriero.evals.reports.figures import counts, headline, tables
+from arriero.evals.reports.figures import FEW, counts, documents, headline, tables, value_text
+from arriero.evals.reports.packing import MOST_BYTES, pack
+from arriero.evals.reports.pictures import EDGE, SIDE, rate_picture, reliability
 from arriero.prompts.visible import visible
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+class ReportNotWritten(EvalError):
+    """A report cannot be written where it was to go."""
+
+
+def html(evaluation: Evaluation, *, most_bytes: int = MOST_BYTES) -> str:
+    """A report as one HTML page.
+
+    The figures need no script. The items are data, which the page's one script shows as text a page of them at a time;
+    the page's policy lets it load nothing and run nothing else.
+
+    Args:
+        evaluation: What was found.
+        most_bytes: Most that items and passages take; what does not fit is left out, and the page says so.
+
+    Returns:
+        The page.
+
+    Example:
+        >>> from arriero.evals.evaluation import Rate
+        >>> found = Evaluation("<b>run", {}, {"name": "offline"}, 0.95, Rate(None, None, None, None, None, None, 0, 0, 0))
+        >>> "&lt;b&gt;run" in html(found), "<b>run" in html(found)
+        (True, False)
+    """
+    return _rendered(
+        "report.html.jinja",
+        title=evaluation.name,
+        evaluation=evaluation,
+        head=headline(evaluation),
+        counts=counts(evaluation),
+        tables=tables(evaluation),
+        more_documents=documents(evaluation) if len(evaluation.documents) > FEW else None,
+        picture=rate_picture(evaluation.answers),
+        dots=reliability(evaluation.reliability),
+        side=SIDE,
+        edge=EDGE,
+        packed=pack([evaluation], most_bytes=most_bytes),
+        about=list(_about(evaluation)),
+    )
 
 
 def write_html(evaluation: Evaluation, path: Path) -> None:
@@ -17,21 +66,62 @@ def write_html(evaluation: Evaluation, path: Path) -> None:
         path: Where to; a file there is replaced.
 
     Raises:
-        EvalError: It cannot be written.
+        ReportNotWritten: It cannot be written there.
     """
-    page = _template().render(
-        evaluation=evaluation, head=headline(evaluation), counts=counts(evaluation), tables=tables(evaluation)
+    write(html(evaluation), path)
+
+
+def write(text: str, path: Path) -> None:
+    """Write a report.
+
+    Args:
+        text: The report.
+        path: Where to; a file there is replaced.
+
+    Raises:
+        ReportNotWritten: It cannot be written there.
+    """
+    try:
+        path.write_bytes(text.encode("utf-8", "replace"))
+    except OSError as error:
+        raise ReportNotWritten(
+            f"{path} cannot be written: {error.strerror}; give a file in a folder that is"
+        ) from error
+
+
+def _about(evaluation: Evaluation) -> Iterable[tuple[str, str]]:
+    for part, values in (("system", evaluation.system), ("judge", evaluation.judge), ("run", evaluation.about)):
+        for name, value in values.items():
+            yield f"{part}: {name}", value_text(value)
+
+
+def _rendered(template: str, **values: object) -> str:
+    style, script = (_source(name) for name in ("report.css", "report.js"))
+    policy = (
+        f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; base-uri 'none';"
+        " form-action 'none'"
     )
-    path.write_text(page, encoding="utf-8")
+    found = _environment().get_template(template)
+    return found.render(style=style, script=script, policy=policy, **values)
 
 
-def _template() -> jinja2.Template:
+@lru_cache(maxsize=1)
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters["visible"] = visible
-    return environment.get_template("report.html.jinja")
+    return environment
+
+
+def _source(name: str) -> str:
+    return (_TEMPLATES / name).read_text("utf-8")
+
+
+def _digest(text: str) -> str:
+    """The form in which a content security policy names an inline script or style (CSP level 2, section 7.15)."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}"
