@@ -112,6 +112,11 @@ class VLLMEngine:
         return cls(server, model=card["id"], tokenizer=tokenizer, context_length=length)
 
     @property
+    def server(self) -> Server:
+        """The server that it asks."""
+        return self._server
+
+    @property
     def model(self) -> str:
         """The model's name on the server."""
         return self._model
