@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Self
@@ -19,6 +20,7 @@ from arriero.stack.compact_session import compact_session
 from arriero.stack.compaction import Compaction
 from arriero.stack.decisions import Decision
 from arriero.stack.engine import Engine
+from arriero.stack.engines.quantization import Quantization
 from arriero.stack.events import Event, TurnFinished
 from arriero.stack.log import EventLog, open_log
 from arriero.stack.sessions import Sessions
@@ -114,6 +116,7 @@ class Stack:
         cls,
         folder: str | Path | None = None,
         *,
+        quantization: Quantization | None = None,
         dialect: str | Dialect | None = None,
         log: EventLog | str | Path | None = None,
         guard: Engine | None = None,
@@ -125,6 +128,7 @@ class Stack:
 
         Args:
             folder: Model folder in Hugging Face format; None for the bundled `arriero-demo`.
+            quantization: `bf16`, or `int8` or `int4` through torchao; None for fp32.
             dialect: How the model writes; None finds it by the folder.
             log: File of the event log, or address of a PostgreSQL database, or a log; None keeps events in memory.
             guard: Engine that serves Llama Guard; None asks the same model.
@@ -135,7 +139,8 @@ class Stack:
 
         Raises:
             ModelNotReadable: The folder holds no usable model.
-            EngineUnavailable: torch or transformers is not installed.
+            EngineUnavailable: torch or transformers is not installed, or torchao where it is needed.
+            EngineRejected: There is no such quantization.
             UnknownDialect: The model's dialect is not known; pass `dialect`.
             LogError: The log cannot be opened.
         """
@@ -144,7 +149,7 @@ class Stack:
             from arriero.stack.engines.local import TransformersEngine
 
             where = Path(folder or DEMO)
-            engine = await to_thread.run_sync(TransformersEngine, where)
+            engine = await to_thread.run_sync(partial(TransformersEngine, where, quantization=quantization))
             await engine.load()
             return engine, [where]
 

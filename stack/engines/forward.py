@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from arriero.stack.engine import Sampling
 from arriero.stack.engines.constraint import Constraint
+from arriero.stack.engines.quantization import Quantization, WeightBytes, quantize, quiet_import, weight_bytes
 from arriero.stack.errors import EngineUnavailable, ModelNotReadable
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
     from transformers import DynamicCache
 
 _TOO_SMALL_TO_SHARE = 50_000_000
@@ -93,20 +96,24 @@ class Forward:
         folder: The model's folder.
         threads: Threads for torch in the whole process; None for one with a small model, else torch's own choice.
         kept: How many finished prompts keep their keys and values.
+        quantization: How the weights are rounded once they are loaded; None for fp32 as they are.
 
     Raises:
-        EngineUnavailable: torch or transformers is not installed.
+        EngineUnavailable: torch or transformers is not installed, or torchao where it is needed.
         ModelNotReadable: The weights are unreadable or incomplete.
     """
 
-    def __init__(self, folder: Path, *, threads: int | None, kept: int) -> None:
+    def __init__(
+        self, folder: Path, *, threads: int | None, kept: int, quantization: Quantization | None = None
+    ) -> None:
         try:
             import torch
         except ImportError as error:
             raise EngineUnavailable(
                 "running a model in this process needs torch: `pip install 'arriero[local]'`"
             ) from error
-        self._model = _load(folder)
+        self._model = _load(folder, torch.bfloat16 if quantization == "bf16" else torch.float32)
+        quantize(self._model, quantization)
         if threads is None and self._model.num_parameters() < _TOO_SMALL_TO_SHARE:
             threads = 1
         if threads is not None:
@@ -160,6 +167,19 @@ class Forward:
         logits: torch.Tensor = out.logits[0, -1].float()
         return logits
 
+    def log_probabilities(self, ids: Sequence[int], start: int) -> "NDArray[np.float32]":
+        """Log-probabilities of all ids at each position from `start` on."""
+        import torch
+
+        with torch.inference_mode():
+            logits = self._model(input_ids=torch.tensor([ids[:-1]]), logits_to_keep=len(ids) - start).logits[0].float()
+            found: NDArray[np.float32] = torch.log_softmax(logits, dim=-1).numpy()
+        return found
+
+    def weight_bytes(self) -> WeightBytes:
+        """Memory of the weights."""
+        return weight_bytes(self._model)
+
 
 def _common(a: Sequence[int], b: Sequence[int]) -> int:
     limit = min(len(a), len(b))
@@ -168,9 +188,8 @@ def _common(a: Sequence[int], b: Sequence[int]) -> int:
     return next(i for i in range(limit) if a[i] != b[i])
 
 
-def _load(folder: Path) -> Any:
+def _load(folder: Path, precision: "torch.dtype") -> Any:
     try:
-        import torch
         import transformers
     except ImportError as error:
         raise EngineUnavailable(
@@ -181,9 +200,10 @@ def _load(folder: Path) -> Any:
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        model, found = library.AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
-        )
+        with quiet_import():
+            model, found = library.AutoModelForCausalLM.from_pretrained(
+                folder, dtype=precision, local_files_only=True, output_loading_info=True
+            )
     except Exception as error:  # config, safetensors and torch each raise their own
         raise ModelNotReadable(f"{folder} cannot be loaded: {error}; fetch the model again") from error
     finally:

@@ -4,7 +4,7 @@ import importlib.util
 import json
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
@@ -15,14 +15,19 @@ from arriero.stack.engine import Delta, Sampling, Usage
 from arriero.stack.engines.constraint import Constraint, Vocabulary
 from arriero.stack.engines.forward import Forward, Sampler, Tape
 from arriero.stack.engines.limits import answer_room, grammar_text
+from arriero.stack.engines.quantization import Quantization, WeightBytes, check_quantization
 from arriero.stack.errors import EngineRejected, EngineUnavailable, ModelNotReadable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _READ_AT_ONCE = 256
 """Prompt ids between two chances to be cancelled."""
 
 
 class TransformersEngine:
-    """A Llama folder, run in this process in fp32.
+    """A Llama folder, run in this process, in fp32 unless another precision is wanted.
 
     The model is loaded at first use, or by `load`. Each forward pass runs in a worker thread, one at a time;
     answers that are generated at once take turns, so none can block another, and an answer that is left stops
@@ -33,6 +38,8 @@ class TransformersEngine:
         folder: Model folder in Hugging Face format: `config.json`, `tokenizer.json`, safetensors weights.
         threads: Threads for torch in the whole process; None for one with a small model, else torch's own choice.
         kept_prompts: How many finished prompts keep their keys and values.
+        quantization: `bf16` computes in bfloat16; `int8` (a scale per row) and `int4` (one per 32 weights) round the
+            weights of all linear layers once they are loaded, through torchao, and compute in fp32. None for fp32.
 
     Raises:
         ModelNotReadable: The folder lacks something, or its tokenizer has more ids than the model.
@@ -48,7 +55,14 @@ class TransformersEngine:
         3
     """
 
-    def __init__(self, folder: str | Path, *, threads: int | None = None, kept_prompts: int = 4) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        threads: int | None = None,
+        kept_prompts: int = 4,
+        quantization: Quantization | None = None,
+    ) -> None:
         self._folder = Path(folder)
         config, self._end_ids = _read_folder(self._folder)
         try:
@@ -65,6 +79,7 @@ class TransformersEngine:
             )
         self._threads = threads
         self._kept = max(1, kept_prompts)
+        self._quantization = check_quantization(quantization)
         self._one_at_a_time = anyio.CapacityLimiter(1)
         self._forward: Forward | None = None
         self._closed = False
@@ -77,6 +92,16 @@ class TransformersEngine:
     def model(self) -> str:
         """The folder's name."""
         return self._folder.resolve().name
+
+    @property
+    def folder(self) -> Path:
+        """The model's folder."""
+        return self._folder
+
+    @property
+    def quantization(self) -> Quantization | None:
+        """How its weights were rounded after loading; None where they are as in the folder."""
+        return self._quantization
 
     @property
     def grammars(self) -> bool:
@@ -148,6 +173,42 @@ class TransformersEngine:
             forward.give_back(tape)
         yield Delta((drawn,), logprobs, "stop" if drawn in ends else "length", Usage(len(prompt), count, cached))
 
+    async def log_probabilities(self, token_ids: Sequence[int], start: int) -> "NDArray[np.float32]":
+        """What the model would say at each place of a text that is given.
+
+        Args:
+            token_ids: The text, such as a prompt and its answer.
+            start: Position of the first id that is to be predicted, from 1.
+
+        Returns:
+            Natural logarithms of probabilities, one row for each position from `start` on, one column for each id.
+
+        Raises:
+            EngineRejected: `start` is outside of the text, or the text is longer than the context.
+            EngineUnavailable: torch or transformers is not installed, or the engine is closed.
+            ModelNotReadable: The weights are unreadable or incomplete.
+        """
+        if not 0 < start < len(token_ids) <= self._context_length:
+            raise EngineRejected(
+                f"start is {start} and the text has {len(token_ids)} ids: give a start inside of the text, and no more"
+                f" than {self._context_length} ids"
+            )
+        forward, ids = await self._loaded(), list(token_ids)
+        limiter = self._one_at_a_time
+        return await anyio.to_thread.run_sync(forward.log_probabilities, ids, start, limiter=limiter)
+
+    async def weight_bytes(self) -> WeightBytes:
+        """Memory of the loaded weights.
+
+        Returns:
+            What they take in this process, and what they would take packed.
+
+        Raises:
+            EngineUnavailable: torch or transformers is not installed, or the engine is closed.
+            ModelNotReadable: The weights are unreadable or incomplete.
+        """
+        return (await self._loaded()).weight_bytes()
+
     async def aclose(self) -> None:
         """Release the model's memory."""
         self._closed = True
@@ -165,7 +226,9 @@ class TransformersEngine:
 
     def _load(self) -> None:
         if self._forward is None:
-            self._forward = Forward(self._folder, threads=self._threads, kept=self._kept)
+            self._forward = Forward(
+                self._folder, threads=self._threads, kept=self._kept, quantization=self._quantization
+            )
 
     def _constraint(self, grammar: str, ends: frozenset[int]) -> Constraint:
         if self._ids is None:
