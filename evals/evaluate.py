@@ -1,14 +1,22 @@
 """From items, judgements and labels to what they say together."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from arriero.evals.errors import EvalError
 from arriero.evals.evaluation import Evaluation, Judged, Rate
 from arriero.evals.items import GroundingItem, Question
 from arriero.evals.judgement import Judgement
+from arriero.evals.measures.answering import answering
+from arriero.evals.measures.causes import cause
+from arriero.evals.measures.caveats import caveats
+from arriero.evals.measures.groups import documents, kinds
 from arriero.evals.measures.rates import answer_rows, claim_rows, rate
+from arriero.evals.measures.reliability import reliability
+from arriero.evals.measures.repeats import repeats
+from arriero.evals.measures.retrieval import citations, retrieval
 from arriero.evals.statistics.estimate import check_level
 from arriero.evals.systems.system import Answer
 
@@ -67,19 +75,41 @@ def evaluate(
     check_level(level)
     if not 0 <= threshold <= 1:
         raise EvalError(f"threshold is {threshold!r}: give a score from 0 to 1")
+    questions, answers, system = questions or {}, answers or (), system or {}
+    _refuse_twice("answers", [_item_id(one) for one in answers])
     judged = _judged(items, judgements, threshold, labels)
+    judged = [_traced(one, questions, answer) for one, answer in _with_answers(judged, answers)]
 
     def measured(part: Sequence[Judged]) -> Rate:
         return rate(answer_rows(part), random_labels=random_labels, level=level)
 
+    of_answers = measured(judged)
     claims = claim_rows(judged) if any(one.judgement.claims for one in judged) else []
+    present = {one.item.id for one in judged}
     return Evaluation(
         name=name,
-        system=dict(system or {}),
+        system=dict(system),
         judge={**judge, "threshold": threshold},
         level=level,
-        answers=measured(judged),
+        answers=of_answers,
         claims=rate(claims, random_labels=random_labels, level=level) if claims else None,
+        kinds=kinds(judged, measured),
+        documents=documents(judged, measured),
+        answering=answering(questions, answers, level=level),
+        retrieval=retrieval(questions, answers, k=k, level=level, seed=seed),
+        citations=citations(questions, answers, level=level, seed=seed),
+        causes=Counter(one.cause for one in judged if one.cause is not None),
+        repeats=repeats(judged, level=level),
+        reliability=reliability(judged, level=level),
+        caveats=caveats(
+            judged,
+            of_answers,
+            random_labels=random_labels,
+            answers=answers,
+            stray_labels=sum(name not in present for name in labels or ()),
+            judge=judge,
+            system=system,
+        ),
         items=tuple(judged),
         about=dict(about or {}),
     )
@@ -99,10 +129,40 @@ def _judged(
         judgements = {one.item_id: one for one in judgements}
     found = []
     for item in items:
-        said = judgements.get(item.id) or Judgement(item.id, "", None, failed="it was not judged")
+        said = _checked(judgements.get(item.id) or Judgement(item.id, "", None, failed="it was not judged"))
         flagged = None if said.score is None else said.score >= threshold
         found.append(Judged(item, said, flagged, item.label if labels is None else labels.get(item.id)))
     return found
+
+
+def _checked(said: Judgement) -> Judgement:
+    """A judgement whose score is one, or that says that it failed."""
+    if said.failed is not None:
+        return replace(said, score=None)
+    if said.score is None:
+        return replace(said, failed="the judge gave no score and no reason")
+    if not 0 <= said.score <= 1:  # neither is "not a number"
+        return replace(said, score=None, failed="the score is not from 0 to 1")
+    return said
+
+
+def _with_answers(judged: Sequence[Judged], answers: Sequence[Answer]) -> Iterator[tuple[Judged, Answer | None]]:
+    by_item = {_item_id(one): one for one in answers if one.error is None}
+    return ((one, by_item.get(one.item.id)) for one in judged)
+
+
+def _item_id(answer: Answer) -> str:
+    return answer.item(Question(answer.question_id, "")).id
+
+
+def _traced(judged: Judged, questions: Mapping[str, Question], answer: Answer | None) -> Judged:
+    """With its answer, and where its error came from: by what people said, else by the judge's flag."""
+    if answer is None:
+        return judged
+    question = questions.get(answer.question_id)
+    hallucinated = bool(judged.flagged if judged.label is None else judged.label)
+    found = None if question is None else cause(question, answer, hallucinated)
+    return replace(judged, answer=answer, cause=found)
 
 
 def _refuse_twice(what: str, ids: Sequence[str]) -> None:

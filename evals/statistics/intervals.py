@@ -38,13 +38,13 @@ def wilson(events: int, n: int, *, level: float = 0.95) -> Estimate:
         >>> print(wilson(10, 100))
         10.0 % [5.5, 17.4]
     """
-    from scipy import stats
+    from scipy import special
 
     check_level(level)
     if n < 1 or not 0 <= events <= n:
         raise EvalError(f"{events} of {n}: give at least one item, and no more events than items")
-    interval = stats.binomtest(events, n).proportion_ci(level, method="wilson")
-    return Estimate(events / n, float(interval.low), float(interval.high), n, "Wilson", level)
+    low, high = score_interval(events / n, n, float(special.ndtri((1 + level) / 2)))
+    return Estimate(events / n, low, high, n, "Wilson", level)
 
 
 def cluster_wilson(events: ArrayLike, clusters: Clusters, *, level: float = 0.95) -> Estimate:
@@ -73,14 +73,45 @@ def cluster_wilson(events: ArrayLike, clusters: Clusters, *, level: float = 0.95
         >>> print(cluster_wilson([1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0], list("aaabbbcccddd")))
         25.0 % [1.8, 86.0]
     """
+    check_level(level)
+    row = binary("events", events)
+    return wilson(int(row.sum()), row.size, level=level) if clusters is None else score_mean(row, clusters, level=level)
+
+
+def score_mean(values: ArrayLike, clusters: Clusters = None, *, level: float = 0.95) -> Estimate:
+    """Mean of values from 0 to 1 with Wilson's interval at the effective number of items; wide rather than narrow.
+
+    For values that are not 0 or 1 it takes their variance for that of 0 and 1 with the same mean, the largest possible.
+
+    Args:
+        values: A number from 0 to 1 for each item.
+        clusters: The cluster of each item; None for independent items.
+        level: How often the interval is to hold the truth.
+
+    Returns:
+        The mean.
+
+    Raises:
+        EvalError: A value is not from 0 to 1, there is one cluster only, or the rows differ in length.
+
+    Source: as `cluster_wilson`.
+
+    Example:
+        >>> print(score_mean([1.0, 0.5, 1.0, 1.0] * 5))
+        87.5 % [66.9, 96.0]
+    """
     from scipy import stats
 
     check_level(level)
-    row = binary("events", events)
-    ids = group_ids(clusters, row.size)
+    row = numbers("values", values)
+    if row.min() < 0 or row.max() > 1:
+        raise EvalError("values: give a number from 0 to 1 for each item")
+    rate = float(row.mean())
     if clusters is None:
-        return wilson(int(row.sum()), row.size, level=level)
-    count, rate = int(ids.max()) + 1, float(row.mean())
+        low, high = score_interval(rate, row.size, float(stats.norm.ppf((1 + level) / 2)))
+        return Estimate(rate, low, high, row.size, "Wilson", level)
+    ids = group_ids(clusters, row.size)
+    count = int(ids.max()) + 1
     if count < 2:
         raise EvalError("all items are of one cluster: an interval needs at least two documents")
     quantile = float(stats.t.ppf((1 + level) / 2, count - 1))
@@ -92,7 +123,8 @@ def score_interval(rate: float, size: float, quantile: float) -> tuple[float, fl
     """Wilson's interval for any number of items, whole or not, and any quantile."""
     centre = (rate + quantile**2 / (2 * size)) / (1 + quantile**2 / size)
     half = quantile / (1 + quantile**2 / size) * math.sqrt(rate * (1 - rate) / size + quantile**2 / (4 * size**2))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # At the edges the two are equal; what rounding leaves of their difference would be an end that is none
+    return max(0.0, centre - half) if rate > 0 else 0.0, min(1.0, centre + half) if rate < 1 else 1.0
 
 
 def cluster_bootstrap(
