@@ -48,10 +48,11 @@ class Tally:
     Args:
         total: Number of inputs, where it is known.
         tell: Hears of each change.
+        known: Items that were finished before this run began.
     """
 
-    def __init__(self, total: int | None, tell: Callable[[MapProgress], object]) -> None:
-        self._now, self._tell = MapProgress(total), tell
+    def __init__(self, total: int | None, tell: Callable[[MapProgress], object], known: int = 0) -> None:
+        self._now, self._tell = MapProgress(total, done=known, known=known), tell
 
     def begun(self) -> None:
         """Count an item that begins."""
@@ -80,22 +81,24 @@ class Tally:
 
 
 @contextmanager
-def shown(progress: Progress, total: int | None) -> Iterator[Tally]:
+def shown(progress: Progress, total: int | None, what: str = "map", known: int = 0) -> Iterator[Tally]:
     """Progress is told while the block runs.
 
     Args:
         progress: Whether to show it, or who hears of it.
         total: Number of inputs, where it is known.
+        what: What lines of progress begin with.
+        known: Items that were finished before; they say nothing about the speed.
 
     Yields:
         Counts items.
     """
-    with _told(progress, total) as tell:
-        yield Tally(total, tell)
+    with _told(progress, total, what, known) as tell:
+        yield Tally(total, tell, known)
 
 
 @contextmanager
-def _told(progress: Progress, total: int | None) -> Iterator[Callable[[MapProgress], object]]:
+def _told(progress: Progress, total: int | None, what: str, known: int) -> Iterator[Callable[[MapProgress], object]]:
     if callable(progress):
         yield progress
     elif not progress:
@@ -104,22 +107,22 @@ def _told(progress: Progress, total: int | None) -> Iterator[Callable[[MapProgre
         from rich.console import Console
 
         console = Console(stderr=True)
-        with _bar(console, total) if console.is_terminal else _lines(console) as tell:
+        with _bar(console, total, known) if console.is_terminal else _lines(console, what) as tell:
             yield tell
 
 
 @contextmanager
-def _bar(console: Any, total: int | None) -> Iterator[Callable[[MapProgress], object]]:
+def _bar(console: Any, total: int | None, known: int) -> Iterator[Callable[[MapProgress], object]]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task("", total=total)
+        task = bar.add_task("", total=total, completed=known)
         yield lambda now: bar.update(task, completed=now.done, description=str(now))
 
 
 @contextmanager
-def _lines(console: Any) -> Iterator[Callable[[MapProgress], object]]:
+def _lines(console: Any, what: str) -> Iterator[Callable[[MapProgress], object]]:
     said, now = monotonic(), MapProgress(None)
 
     def tell(progress: MapProgress) -> None:
@@ -127,9 +130,9 @@ def _lines(console: Any) -> Iterator[Callable[[MapProgress], object]]:
         now = progress
         if monotonic() - said > _SECONDS_OF_A_LINE:
             said = monotonic()
-            console.print(f"map: {now}", highlight=False)
+            console.print(f"{what}: {now}", highlight=False)
 
     try:
         yield tell
     finally:
-        console.print(f"map: {now}", highlight=False)
+        console.print(f"{what}: {now}", highlight=False)

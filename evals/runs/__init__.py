@@ -1,8 +1,19 @@
 """Runs: questions put to a system, kept in a folder, resumable."""
 
 from arriero.evals.runs.folder import NoRun, RunDiffers, RunFolder
-from arriero.evals.runs.judging import Judging
+from arriero.evals.runs.judging import Judging, judge_run, judge_subject
 from arriero.evals.runs.lines import DamagedRun, RunBusy
 from arriero.evals.runs.subject import Subject, read_subject
 
-__all__ = ["DamagedRun", "Judging", "NoRun", "RunBusy", "RunDiffers", "RunFolder", "Subject", "read_subject"]
+__all__ = [
+    "DamagedRun",
+    "Judging",
+    "NoRun",
+    "RunBusy",
+    "RunDiffers",
+    "RunFolder",
+    "Subject",
+    "judge_run",
+    "judge_subject",
+    "read_subject",
+]

@@ -2,13 +2,23 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from arriero.agents.map_progress import Progress, shown
+from arriero.evals.errors import EvalError
 from arriero.evals.items import GroundingItem
 from arriero.evals.judgement import Judge, Judgement
 from arriero.evals.runs.lines import Lines
+
+if TYPE_CHECKING:
+    from arriero.evals.runs.folder import RunFolder
+    from arriero.evals.runs.subject import Subject
+
+_BATCH = 32
+"""Items that a judge is given at once, and that are judged again after a kill."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,3 +138,67 @@ def read_judging(path: Path, items: Mapping[str, GroundingItem]) -> Judging | No
         if line.judgement is not None and line.key == key and keys.get(line.judgement.item_id) == line.item
     }
     return Judging(judge.name, judge.threshold, judge.fingerprint, said)
+
+
+async def judge_run(
+    folder: "RunFolder", judge: Judge, *, progress: Progress = True, retry_failed: bool = False
+) -> Judging:
+    """Let a judge judge the answers of a run; see `judge_subject`."""
+    from arriero.evals.runs.subject import read_subject
+
+    return await judge_subject(read_subject(folder.path), judge, progress=progress, retry_failed=retry_failed)
+
+
+async def judge_subject(
+    subject: "Subject", judge: Judge, *, progress: Progress = True, retry_failed: bool = False
+) -> Judging:
+    """Let a judge judge items, and keep what it says beside them.
+
+    Called again, it goes on where it was left. A judge of another fingerprint judges all items anew; what the first
+    one said stays in the file, and counts again when that one is asked again.
+
+    Args:
+        subject: A run, or a file of items.
+        judge: The judge.
+        progress: Whether to show progress on stderr, or who hears of it, as for `Agent.map`.
+        retry_failed: Whether to judge again what it failed on before.
+
+    Returns:
+        The judge and all its judgements. Those that failed say why.
+
+    Raises:
+        RunBusy: Another process writes the same file.
+        EvalError: The judge gave another number of judgements than it was given items, or of other items.
+        ArrieroError: No item can be judged; as from the judge.
+    """
+    by_id = {item.id: item for item in subject.items}
+    path, judging = subject.judgements_path(judge.name), judge_of(judge)
+    key, lines = judge_key(judging), Lines(path, Line)
+    with lines.appending() as append:
+        found = read_judging(path, by_id)
+        if found is None or judge_key(found) != key or found.threshold != judging.threshold:
+            append(Line(key, judging))
+            found = read_judging(path, by_id)
+        said = dict(found.judgements) if found is not None else {}
+        left = [
+            item
+            for item in subject.items
+            if (known := said.get(item.id)) is None or (retry_failed and known.failed is not None)
+        ]
+        with shown(progress, len(subject.items), judge.name, len(subject.items) - len(left)) as tally:
+            for start in range(0, len(left), _BATCH):
+                batch = left[start : start + _BATCH]
+                for _ in batch:
+                    tally.begun()
+                judgements = await judge.judge(batch)
+                _check(judge.name, batch, judgements)
+                append(*(Line(key, None, item_key(by_id[one.item_id]), one) for one in judgements))
+                for one in judgements:
+                    said[one.item_id] = one
+                    tally.over(failed=one.failed is not None, waiting=False, known=False)
+    return Judging(judging.name, judging.threshold, judging.fingerprint, said)
+
+
+def _check(name: str, batch: Sequence[GroundingItem], judgements: Sequence[Judgement]) -> None:
+    if [one.item_id for one in judgements] != [item.id for item in batch]:
+        raise EvalError(f"the judge {name!r} gave {len(judgements)} judgements, not one for each of {len(batch)} items")

@@ -6,10 +6,9 @@ from pathlib import Path
 
 from arriero.evals.errors import EvalError
 from arriero.evals.items import GroundingItem, Question
-from arriero.evals.labels import Label
+from arriero.evals.labels import Label, read_labels
 from arriero.evals.runs.folder import RunFolder
 from arriero.evals.runs.judging import Judging, read_judging
-from arriero.evals.runs.lines import Lines
 from arriero.evals.systems.system import Answer
 
 
@@ -96,7 +95,7 @@ def _read_run(path: Path) -> Subject:
 
 
 def _said(path: Path, items: tuple[GroundingItem, ...]) -> tuple[tuple[Label, ...], dict[str, Judging]]:
-    labels = tuple(Lines(beside(path, "labels.jsonl"), Label).read())
+    labels = read_labels(beside(path, "labels.jsonl"))
     by_id = {item.id: item for item in items}
     begin = beside(path, "judgements.")
     names = (file.name for file in begin.parent.iterdir())

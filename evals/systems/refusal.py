@@ -11,11 +11,12 @@ _SOURCE = r"(?:documents?|passages?|context|(?:search )?results?|sources?|texts?
 _HOLD = r"(?:say|mention|contain|provide|state|tell|include|specify|answer|address|have|give|discuss|cover|indicate)"
 _NOT = r"(?:do(?:es)? not|don't|doesn't|did not|didn't)"
 _CANNOT = r"(?:cannot|can't|can not|could not|couldn't|am unable to|am not able to|was unable to)"
+_SERVE = r"(?:answer|find|determine|tell|say|provide|help|assist|respond|confirm|give|advise|calculate)"
 
 PHRASES = (
     rf"\b{_SOURCE}(?: \w+){{0,3}} {_NOT}(?: \w+)? {_HOLD}",  # The documents do not say.
-    rf"\bi {_NOT} (?:have|know|find|see)\b",  # I don't have an answer to your question.
-    rf"\bi {_CANNOT} (?:\w+ )?(?:answer|find|determine|tell|say|provide|help|assist|respond)",
+    rf"\bi (?:currently )?{_NOT} (?:currently )?(?:have|know|find|see)\b",  # I don't have an answer to your question.
+    rf"\bi {_CANNOT} (?:\w+ )?{_SERVE}",
     r"\b(?:there is|there's|i have|found) (?:no|not enough|insufficient) (?:\w+ )?(?:information|answer|mention|data)",
     r"\bnot enough information\b|\binsufficient information\b",
     r"\bi(?:'m| am) not (?:sure|certain|aware)\b",
@@ -25,7 +26,7 @@ PHRASES = (
 """Regular expressions, for lower-case text with straight quotes, one of which a refusal holds."""
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
-_OPENER = re.compile(r"^(?:i'm sorry|i am sorry|sorry|unfortunately|i apologi[sz]e)\W*$")
+_APOLOGY = re.compile(r"(?:i'm|i am)? ?(?:very )?sorry\b|i apologi[sz]e|unfortunately\W*$")
 _QUOTES = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"'})
 
 
@@ -33,13 +34,14 @@ _QUOTES = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"'})
 class RefusalRule:
     """Tells refusals from answers.
 
-    An answer is a refusal if its first sentence holds one of the phrases, and what follows is short: a model that says
-    first what the documents lack and then answers at length has answered. An opener such as "I'm sorry." is no sentence
-    of its own. An empty answer is no refusal: it says nothing.
+    An answer is a refusal if a sentence of it holds one of the phrases and the rest says next to nothing: words of
+    other sentences, and those before the phrase, are counted, apologies left out. A model that says what the documents
+    lack and then goes on has answered, and what it goes on with may be wrong. An empty answer says nothing, and is no
+    refusal.
 
     Args:
         phrases: Regular expressions for lower-case text with straight quotes.
-        words: Most words of the whole answer.
+        words: Most words beside the refusal.
 
     Raises:
         EvalError: A phrase is no regular expression.
@@ -51,7 +53,7 @@ class RefusalRule:
     """
 
     phrases: tuple[str, ...] = PHRASES
-    words: int = 60
+    words: int = 10
 
     def __post_init__(self) -> None:
         _pattern(self.phrases)
@@ -70,11 +72,14 @@ class RefusalRule:
         Returns:
             Whether it is.
         """
-        plain = " ".join(text.translate(_QUOTES).lower().split(" ")).strip()
-        if len(plain.split()) > self.words:
-            return False
-        sentences = [sentence for sentence in _SENTENCE.split(plain) if not _OPENER.match(sentence)]
-        return bool(sentences) and _pattern(self.phrases).search(" ".join(sentences[0].split())) is not None
+        plain = text.translate(_QUOTES).lower()
+        pattern, refused, beside = _pattern(self.phrases), False, 0
+        for sentence in filter(None, map(str.strip, _SENTENCE.split(plain))):
+            found = pattern.search(" ".join(sentence.split()))
+            refused |= found is not None
+            if not _APOLOGY.match(sentence):
+                beside += len((sentence if found is None else found.string[: found.start()]).split())
+        return refused and beside <= self.words
 
 
 @lru_cache(16)
