@@ -154,11 +154,6 @@ def percent(share: float) -> str:
     return f"{100 * share:.2f} %" if 0 < share < 0.001 else f"{100 * share:.1f} %"
 
 
-def points(difference: float) -> str:
-    """A difference of two shares in percentage points, with its sign."""
-    return f"{100 * difference:+.1f}"
-
-
 def interval(estimate: Estimate) -> str:
     """An interval as a cell."""
     return f"{100 * estimate.low:.1f} to {100 * estimate.high:.1f} %"

@@ -1,17 +1,20 @@
 """Reports for machines: JSON with keys that stay."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 import pydantic
 
+from arriero.evals.comparing import RunComparison
 from arriero.evals.errors import EvalError
 from arriero.evals.evaluation import Evaluation
+from arriero.evals.reports.differences import check_one_base, verdict
 from arriero.evals.reports.figures import headline
 
 FORMAT = "arriero.evaluation"
+COMPARISON_FORMAT = "arriero.comparison"
 VERSION = 1
 
 
@@ -71,6 +74,37 @@ def from_json(value: Mapping[str, Any] | str | bytes) -> Evaluation:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise UnreadableReport(f"{where}: {first['msg']}; make the report anew") from error
+
+
+def comparison_to_json(comparisons: Sequence[RunComparison], *, items: bool = True) -> dict[str, Any]:
+    """Comparisons with one baseline as JSON values.
+
+    The keys are the fields of `RunComparison`, next to `verdict`; `flips` counts pairs by what they were and became.
+
+    Args:
+        comparisons: The comparisons.
+        items: Whether the pairs come along.
+
+    Returns:
+        The object: `format`, `version`, `base`, and `comparisons`, one for each candidate.
+
+    Raises:
+        EvalError: There are none, or they have several baselines.
+    """
+    check_one_base(comparisons)
+    listed = []
+    for one in comparisons:
+        fields = _comparisons().dump_python(one, mode="json", exclude=None if items else {"pairs"})
+        counted = one.found.flips.items()
+        fields["found"]["flips"] = [{"base": was, "candidate": now, "pairs": n} for (was, now), n in counted]
+        said = verdict(one)
+        listed.append({"verdict": said.conclusion, "sentence": said.sentence} | fields)
+    return {"format": COMPARISON_FORMAT, "version": VERSION, "base": comparisons[0].base, "comparisons": listed}
+
+
+@lru_cache(maxsize=1)
+def _comparisons() -> pydantic.TypeAdapter[RunComparison]:
+    return pydantic.TypeAdapter(RunComparison)
 
 
 @lru_cache(maxsize=1)

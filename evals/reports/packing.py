@@ -7,12 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from arriero.evals.evaluation import Evaluation, Judged
+from arriero.evals.evaluation import Judged
 from arriero.evals.items import Span
 from arriero.evals.judgement import Claim
 
 MOST_BYTES = 18_000_000
 """Most that items and passages take of a page, compressed and in base64: a page is to stay under 20 MB."""
+
+Row = tuple[str, Sequence[Judged | None]]
 
 _BLOCK_CHARS = 1_000_000
 _ITEMS_SHARE = 0.6
@@ -39,56 +41,45 @@ class Packed:
     without_passages: int
 
 
-def pack(evaluations: Sequence[Evaluation], *, most_bytes: int = MOST_BYTES) -> Packed:
-    """Pack the items of a run, or of several runs over the same items.
+def pack(rows: Iterable[Row], *, most_bytes: int = MOST_BYTES) -> Packed:
+    """Pack items.
 
-    What a reader looks for comes first where not everything fits: items where judge and people disagree, failures,
-    then from the highest score down.
+    What a reader looks for comes first where not everything fits: items where judge and people or the runs disagree,
+    failures, then from the highest score down.
 
     Args:
-        evaluations: The runs; items are matched by their ids.
+        rows: What names a row, and the item in each of the runs that are shown side by side; one run for a report.
         most_bytes: Most that it may take.
 
     Returns:
         The items.
 
     Example:
-        >>> from arriero.evals.evaluation import Rate
-        >>> pack([Evaluation("run", {}, {}, 0.95, Rate(None, None, None, None, None, None, 0, 0, 0))]).shown
-        0
+        >>> from arriero.evals.items import GroundingItem
+        >>> from arriero.evals.judgement import Judgement
+        >>> item = GroundingItem("a", ("Mules walk.",), "Mules fly.")
+        >>> pack([("a", [Judged(item, Judgement("a", "mine", 0.9), True)])]).shown
+        1
     """
+    merged = list(rows)
     numbers: dict[str, int] = {}
-    merged = _merged(evaluations)
-    rows = [_row(sides, numbers) for sides in merged]
-    room = int(most_bytes * _ITEMS_SHARE)
-    items = _squeezed(rows)
-    order = sorted(range(len(rows)), key=lambda at: _urgency(merged[at]), reverse=True)
-    kept = len(rows)
-    while len(items) > room and kept:
-        kept = int(kept * room / len(items) * 0.95)
-        chosen = sorted(order[:kept])
-        items = _squeezed([rows[at] for at in chosen])
-    texts, numbering = list(numbers), {}
+    full = [_row(name, sides, numbers) for name, sides in merged]
+    order = sorted(range(len(full)), key=lambda at: _urgency(merged[at][1]), reverse=True)
+    kept, size = len(full), len(_squeezed(full))
+    while size > most_bytes * _ITEMS_SHARE and kept:
+        kept = int(kept * most_bytes * _ITEMS_SHARE / size * 0.95)
+        size = len(_squeezed([full[at] for at in order[:kept]]))
+    numbering: dict[int, int] = {}
     for at in order[:kept]:
-        for number in _numbers_of(rows[at]):
+        for number in _numbers_of(full[at]):
             numbering.setdefault(number, len(numbering))
-    ordered = [texts[number] for number in numbering]
-    blocks, starts, fitting = _blocks(ordered, most_bytes - len(items))
-    chosen = sorted(order[:kept])
-    lacking = 0
-    for at in chosen:
-        _renumber(rows[at], numbering, fitting)
-        lacking += any(number < 0 for number in _numbers_of(rows[at]))
-    return Packed(_squeezed([rows[at] for at in chosen]), tuple(blocks), tuple(starts), kept, len(rows) - kept, lacking)
-
-
-def _merged(evaluations: Sequence[Evaluation]) -> list[list[Judged | None]]:
-    """The items of all runs, one row for each id."""
-    found: dict[str, list[Judged | None]] = {}
-    for at, evaluation in enumerate(evaluations):
-        for judged in evaluation.items:
-            found.setdefault(judged.item.id, [None] * len(evaluations))[at] = judged
-    return list(found.values())
+    texts = list(numbers)
+    blocks, starts, fitting = _blocks([texts[number] for number in numbering], most_bytes - size)
+    chosen = [full[at] for at in sorted(order[:kept])]
+    for row in chosen:
+        _renumber(row, numbering, fitting)
+    lacking = sum(any(number < 0 for number in _numbers_of(row)) for row in chosen)
+    return Packed(_squeezed(chosen), tuple(blocks), tuple(starts), kept, len(full) - kept, lacking)
 
 
 def _urgency(sides: Iterable[Judged | None]) -> tuple[int, float]:
@@ -98,12 +89,11 @@ def _urgency(sides: Iterable[Judged | None]) -> tuple[int, float]:
     return int(changed or odd), max(side.judgement.score or 0.0 for side in there)
 
 
-def _row(sides: Sequence[Judged | None], numbers: dict[str, int]) -> dict[str, Any]:
-    first = next(side for side in sides if side is not None)
-    item = first.item
-    kind = item.extra.get("kind") or (item.dataset if len(sides) == 1 else "")
+def _row(name: str, sides: Sequence[Judged | None], numbers: dict[str, int]) -> dict[str, Any]:
+    item = next(side for side in sides if side is not None).item
+    kind = item.extra.get("kind") or item.dataset
     return _full(
-        id=item.id,
+        id=name,
         question=item.question,
         kind=kind if isinstance(kind, str) else "",
         document=item.doc_id if item.doc_id != item.id else "",

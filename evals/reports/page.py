@@ -2,17 +2,20 @@
 
 import base64
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import jinja2
 
+from arriero.evals.comparing import RunComparison
 from arriero.evals.errors import EvalError
 from arriero.evals.evaluation import Evaluation
+from arriero.evals.reports.differences import comparison_tables, decisive, verdict
+from arriero.evals.reports.differences import rows as side_by_side
 from arriero.evals.reports.figures import FEW, counts, documents, headline, tables, value_text
 from arriero.evals.reports.packing import MOST_BYTES, pack
-from arriero.evals.reports.pictures import EDGE, SIDE, rate_picture, reliability
+from arriero.evals.reports.pictures import EDGE, SIDE, intervals, rate_picture, reliability
 from arriero.prompts.visible import visible
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -37,7 +40,8 @@ def html(evaluation: Evaluation, *, most_bytes: int = MOST_BYTES) -> str:
 
     Example:
         >>> from arriero.evals.evaluation import Rate
-        >>> found = Evaluation("<b>run", {}, {"name": "offline"}, 0.95, Rate(None, None, None, None, None, None, 0, 0, 0))
+        >>> rate = Rate(None, None, None, None, None, None, 0, 0, 0)
+        >>> found = Evaluation("<b>run", {}, {"name": "offline"}, 0.95, rate)
         >>> "&lt;b&gt;run" in html(found), "<b>run" in html(found)
         (True, False)
     """
@@ -53,7 +57,7 @@ def html(evaluation: Evaluation, *, most_bytes: int = MOST_BYTES) -> str:
         dots=reliability(evaluation.reliability),
         side=SIDE,
         edge=EDGE,
-        packed=pack([evaluation], most_bytes=most_bytes),
+        packed=pack(((judged.item.id, (judged,)) for judged in evaluation.items), most_bytes=most_bytes),
         about=list(_about(evaluation)),
     )
 
@@ -69,6 +73,54 @@ def write_html(evaluation: Evaluation, path: Path) -> None:
         ReportNotWritten: It cannot be written there.
     """
     write(html(evaluation), path)
+
+
+def comparison_html(comparisons: Sequence[RunComparison], *, most_bytes: int = MOST_BYTES) -> str:
+    """Comparisons with one baseline as one HTML page, the answers side by side.
+
+    Args:
+        comparisons: The comparisons.
+        most_bytes: Most that items and passages take; what does not fit is left out, and the page says so.
+
+    Returns:
+        The page.
+
+    Raises:
+        EvalError: There are none, or they have several baselines.
+    """
+    tables = comparison_tables(comparisons)
+    first = comparisons[0]
+    rows = [(_DRAWN, one.candidate, decisive(one)) for one in comparisons]
+    reach = [end for *_, found in rows for end in (found.low, found.high)]
+    return _rendered(
+        "comparison.html.jinja",
+        title=f"{', '.join(one.candidate for one in comparisons)} against {first.base}",
+        comparisons=[(one, verdict(one)) for one in comparisons],
+        caveats=tuple(dict.fromkeys(caveat for one in comparisons for caveat in one.caveats)),
+        tables=tables,
+        picture=intervals(rows, min(0.0, *reach), max(0.0, *reach), signed=True),
+        packed=pack(side_by_side(comparisons), most_bytes=most_bytes),
+        names=[first.base, *(one.candidate for one in comparisons)],
+        by=first.by,
+        about=[(f"judge: {name}", value_text(value)) for name, value in first.judge.items()],
+    )
+
+
+_DRAWN = "corrected"
+
+
+def write_comparison_html(comparisons: Sequence[RunComparison], path: Path) -> None:
+    """Write comparisons with one baseline as one HTML page.
+
+    Args:
+        comparisons: The comparisons.
+        path: Where to; a file there is replaced.
+
+    Raises:
+        EvalError: There are none, or they have several baselines.
+        ReportNotWritten: It cannot be written there.
+    """
+    write(comparison_html(comparisons), path)
 
 
 def write(text: str, path: Path) -> None:
@@ -114,8 +166,13 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["visible"] = visible
+    environment.filters["visible"] = _shown
     return environment
+
+
+def _shown(text: str) -> str:
+    """Text that can be read, percentages kept on one line."""
+    return visible(text).replace(" %", "\u00a0%")
 
 
 def _source(name: str) -> str:

@@ -1,15 +1,19 @@
 """Reports on a terminal."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from arriero.evals.comparing import RunComparison
 from arriero.evals.evaluation import Evaluation
+from arriero.evals.reports.differences import comparison_tables, verdict
 from arriero.evals.reports.figures import Table, counts, headline, tables
 from arriero.prompts.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-_NUMBERS = ("estimate", "interval", "of", "judged", "flagged by the judge", "labelled", "answers", "share")
+_TEXTS = ("method", "conclusion")
+"""Columns of words, next to the first."""
 
 
 def print_report(evaluation: Evaluation, console: "Console") -> None:
@@ -38,10 +42,42 @@ def print_report(evaluation: Evaluation, console: "Console") -> None:
             console.print(Text(_plain(text), how))
     for table in tables(evaluation):
         _print_table(table, console)
-    if evaluation.caveats:
+    _print_caveats(evaluation.caveats, console)
+
+
+def print_comparison(comparisons: Sequence[RunComparison], console: "Console") -> None:
+    """Print what comparisons with one baseline found.
+
+    Args:
+        comparisons: The comparisons.
+        console: Where to; one that is no terminal gets no colours.
+
+    Raises:
+        EvalError: There are none, or they have several baselines.
+    """
+    from rich.text import Text
+
+    found = comparison_tables(comparisons)
+    for one in comparisons:
+        said = verdict(one)
+        console.print(Text(_plain(said.conclusion), _STYLES.get(one.conclusion, "bold")))
+        console.print(Text(_plain(said.sentence)))
+        console.print(Text(_plain(said.how), "dim"))
+    for table in found:
+        _print_table(table, console)
+    _print_caveats(tuple(dict.fromkeys(caveat for one in comparisons for caveat in one.caveats)), console)
+
+
+_STYLES = {"worse": "bold red", "better": "bold green", "not worse": "bold green", "undecided": "bold yellow"}
+
+
+def _print_caveats(caveats: Sequence[str], console: "Console") -> None:
+    from rich.text import Text
+
+    if caveats:
         console.print()
         console.print(Text("Before you believe a number", "bold yellow"))
-        for caveat in evaluation.caveats:
+        for caveat in caveats:
             console.print(Text(f"- {_plain(caveat)}"))
 
 
@@ -52,8 +88,8 @@ def _print_table(table: Table, console: "Console") -> None:
     console.print()
     console.print(Text(_plain(table.title), "bold"))
     grid = Grid(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for name in table.columns:
-        grid.add_column(name, justify="right" if name in _NUMBERS else "left", overflow="fold")
+    for at, name in enumerate(table.columns):
+        grid.add_column(name, justify="left" if at == 0 or name in _TEXTS else "right", overflow="fold")
     for row in table.rows:
         grid.add_row(*(Text(_plain(cell)) for cell in row))
     console.print(grid)

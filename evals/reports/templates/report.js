@@ -54,14 +54,17 @@
   const sidesOf = (row) => row.sides.filter(Boolean);
   const disagrees = (side) => side.label !== undefined && side.flagged !== undefined && Boolean(side.label) !== side.flagged;
   const scoreOf = (row) => Math.max(...sidesOf(row).map((side) => side.score ?? -1));
-  const eventOf = (side) => (side.label !== undefined ? Boolean(side.label) : side.flagged);
+  const eventOf = (side) => (list.dataset.by === "labels" ? side.label === undefined ? undefined : Boolean(side.label)
+    : side.flagged);
 
-  function changeOf(row) {
-    const [before, after] = row.sides;
-    if (!before || !after) return "lone";
-    const [was, is] = [eventOf(before), eventOf(after)];
-    if (was === undefined || is === undefined) return "unknown";
-    return was === is ? (is ? "both" : "neither") : is ? "worse" : "better";
+  // What became of an answer, from the first run to any of the others.
+  function changesOf(row) {
+    const was = row.sides[0] ? eventOf(row.sides[0]) : undefined;
+    return row.sides.slice(1).map((side) => {
+      const is = side ? eventOf(side) : undefined;
+      if (was === undefined || is === undefined) return "unknown";
+      return was === is ? (is ? "both" : "neither") : is ? "worse" : "better";
+    });
   }
 
   const judged = { yes: (side) => side.flagged === true, no: (side) => side.flagged === false,
@@ -73,7 +76,7 @@
     return some(judged[state.judge]) && some(labelled[state.label]) && some(state.disagree && disagrees)
       && (!state.kind || row.kind === state.kind)
       && (!state.cause || some((side) => side.cause === state.cause))
-      && (!state.change || changeOf(row) === state.change)
+      && (!state.change || changesOf(row).includes(state.change))
       && (!state.document || row.document === state.document) && (!state.item || row.id === state.item);
   }
 
@@ -156,8 +159,8 @@
     const all = [["", "all"]];
     return make("div", { className: "filters", role: "search" },
       make("label", { className: "wide" }, "Search", box),
-      two ? choice("change", "From first to second", [...all, ["worse", "became worse"], ["better", "became better"],
-        ["both", "bad in both"], ["neither", "good in both"], ["lone", "in one only"]]) : null,
+      two ? choice("change", "What changed", [...all, ["worse", "became worse"], ["better", "became better"],
+        ["both", "bad in both"], ["neither", "good in both"]]) : null,
       choice("judge", "The judge", [...all, ["yes", "flags it"], ["no", "lets it pass"], ["failed", "failed"]]),
       some((side) => side.label !== undefined) ? choice("label", "People said", [...all, ["1", "hallucinated"],
         ["0", "supported"], ["none", "nothing"]]) : null,
@@ -206,13 +209,13 @@
     return made;
   }
 
-  const CHANGES = { worse: ["became worse", "bad"], better: ["became better", "good"], lone: ["in one only", "waits"] };
+  const CHANGES = { worse: ["became worse", "bad"], better: ["became better", "good"] };
 
   function drawn(row) {
     const first = sidesOf(row)[0];
-    const change = two && CHANGES[changeOf(row)];
-    const top = make("span", { className: "chips" }, change ? chip(...change) : null,
-      ...(two ? row.sides.flatMap((side, at) => (side ? [make("span", { textContent: `${at + 1}:` }), ...chips(side)] : []))
+    const changes = two ? [...new Set(changesOf(row))].filter((change) => CHANGES[change]) : [];
+    const top = make("span", { className: "chips" }, ...changes.map((change) => chip(...CHANGES[change])),
+      ...(two ? row.sides.flatMap((side, at) => (side ? [make("span", { className: "quiet", textContent: names[at] }), ...chips(side)] : []))
         : chips(first)), row.kind ? chip(row.kind) : null);
     const node = make("details", { className: "item" }, make("summary", {}, top,
       row.question ? make("div", { className: "small quiet", textContent: row.question.slice(0, 300) }) : null,
