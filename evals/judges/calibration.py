@@ -57,7 +57,7 @@ class Calibration:
         rate: Share of them that were hallucinated.
         brier: Brier score of the scores as they came: mean square of score less label; 0 is perfect.
         brier_calibrated: The same of calibrated scores, each by a map that was fitted without its document.
-        judge: Digest of the judge's fingerprint; empty where nobody said.
+        judge: Digest of the judge's fingerprint without versions; empty where nobody said.
 
     Example:
         >>> scores = [0.1, 0.2, 0.3, 0.6, 0.7, 0.7, 0.8, 0.8, 0.9, 0.9] * 4
@@ -116,7 +116,7 @@ class Calibration:
             float(truth.mean()),
             float(np.mean((row - truth) ** 2)),
             float(np.mean((out_of_fold - truth) ** 2)),
-            digest(judge) if judge is not None else "",
+            _digest_of_judge(judge) if judge is not None else "",
         )
 
     def apply(self, score: float) -> float:
@@ -230,7 +230,7 @@ class CalibratedJudge:
     """
 
     def __init__(self, judge: Judge, calibration: Calibration, *, threshold: float = 0.5) -> None:
-        known = digest(judge.fingerprint)
+        known = _digest_of_judge(judge.fingerprint)
         if calibration.judge and calibration.judge != known:
             raise InvalidCalibration(
                 f"the calibration was made for another judge than {judge.name!r} as it is set up now (model, prompt and"
@@ -253,7 +253,8 @@ class CalibratedJudge:
     @property
     def fingerprint(self) -> Mapping[str, object]:
         """The judge's own, with the calibration."""
-        made = {key: value for key, value in asdict(self._calibration).items() if key != "judge"}
+        known = self._calibration
+        made = {"method": known.method, "n": known.n, "sha256": digest(asdict(known))}
         return {**self._judge.fingerprint, "calibration": made}
 
     async def judge(self, items: Sequence[GroundingItem]) -> list[Judgement]:
@@ -277,6 +278,11 @@ def digest(fingerprint: Mapping[str, object]) -> str:
     """
     text = json.dumps(fingerprint, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _digest_of_judge(fingerprint: Mapping[str, object]) -> str:
+    """Versions of libraries are left out: they are recorded with every run, and a new one makes no other judge."""
+    return digest({key: value for key, value in fingerprint.items() if key != "versions"})
 
 
 def _checked(scores: ArrayLike, labels: ArrayLike, method: Method) -> tuple[Floats, Floats]:

@@ -26,7 +26,7 @@ def same_model_caveat(
 
     Example:
         >>> print(same_model_caveat({"model": "meta-llama/Llama-3.1-8B"}, {"model": "llama-3.1-8b"}))
-        judge and generator are the same model (llama-3.1-8b): it tends to favour its own answers; judge with another one
+        judge and generator are the same model (llama-3.1-8b): it tends to favour its own answers
         >>> same_model_caveat({"name": "offline"}, {"model": "llama-3.1-8b"}) is None
         True
     """
@@ -35,7 +35,7 @@ def same_model_caveat(
     both = sorted(judging & others, key=lambda name: (name.startswith("sha256:"), name))
     if not both:
         return None
-    return f"judge and generator are the same model ({both[0]}): it tends to favour its own answers; judge with another one"
+    return f"judge and generator are the same model ({both[0]}): it tends to favour its own answers"
 
 
 def _names(fingerprint: Mapping[str, object]) -> Iterator[str]:

@@ -15,7 +15,7 @@ from arriero.stack.summary import Model
 
 VERDICTS: tuple[Support, ...] = get_args(Support)
 
-ROOM = 8
+ROOM = 16
 """Most tokens of an answer: a verdict's, where no grammar ends the answer with the first."""
 
 _NEGLIGIBLE = 0.001
