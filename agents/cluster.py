@@ -3,7 +3,7 @@
 import asyncio
 import pickle
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from uuid import uuid4
 import anyio
 
 from arriero.agents.agent import Agent
-from arriero.agents.map import Inputs, Item, Mapped, Work, settle
+from arriero.agents.map import Inputs, Item, Mapped, settle
 from arriero.agents.map_progress import Progress
 from arriero.agents.output import Output
 from arriero.prompts.errors import ArrieroError
@@ -21,6 +21,9 @@ from arriero.stack.log import LogConflict, SessionBusy, SQLiteLog
 from arriero.stack.stack import Opening, Stack
 from arriero.stack.terms import InvalidLimit
 from arriero.tools.owned_task import started
+
+Run = Callable[[Any], Awaitable[Any]]
+"""Runs an item on some worker."""
 
 _CLOSING_SECONDS = 10.0
 _ASK_AGAIN_SECONDS = 0.2
@@ -108,7 +111,7 @@ def map_on_ray(
             raise InvalidLimit(f"{what} is {number!r}: give a number above 0")
     crew = Crew(make_agent, open_stack, deps, patience)
     return Mapped(
-        lambda: _Pool(crew, concurrency, attempts).open(workers, dict(options or {}), ready_within),
+        lambda: Pool(_Worker, crew, concurrency, attempts).open(workers, dict(options or {}), ready_within),
         inputs,
         concurrency=workers * concurrency,
         name=uuid4().hex if name is None else name,
@@ -116,24 +119,32 @@ def map_on_ray(
     )
 
 
-class _Pool:
-    """The workers, as places for items: each worker has as many as it runs at once."""
+class Pool:
+    """The workers, as places for items: each worker has as many as it runs at once.
 
-    def __init__(self, crew: Crew, concurrency: int, attempts: int) -> None:
-        self._crew, self._concurrency, self._attempts = crew, concurrency, attempts
+    Args:
+        worker: What runs in a worker's process, made of `given`. `ready()` gets it ready and names the machine where
+            its log is a file, `run(item)` runs an item, `close()` ends what it holds.
+        given: What a worker is made of. It is sent to the workers.
+        concurrency: How many items each of them runs at once.
+        attempts: How many workers may die over an item before it counts as failed.
+    """
+
+    def __init__(self, worker: type, given: Any, concurrency: int, attempts: int) -> None:
+        self._worker, self._given, self._concurrency, self._attempts = worker, given, concurrency, attempts
         self._hosts: set[str] = set()  # of workers whose log is a file
         self._ready: set[Any] = set()
 
     @asynccontextmanager
-    async def open(self, workers: int, options: dict[str, Any], ready_within: float) -> AsyncIterator[Work[Any]]:
+    async def open(self, workers: int, options: dict[str, Any], ready_within: float) -> AsyncIterator[Run]:
         """Start the workers, and end them. The block is given what runs an item."""
         ray = _connected()
         self._free: asyncio.Queue[Any] = asyncio.Queue()
         self._lost: asyncio.Queue[Any] = asyncio.Queue()
         self._places = workers * self._concurrency
         spread = {"scheduling_strategy": "SPREAD", **options}
-        kind = ray.remote(_Worker).options(**spread, max_restarts=-1, max_task_retries=0)
-        crew = [kind.remote(self._crew) for _ in range(workers)]
+        kind = ray.remote(self._worker).options(**spread, max_restarts=-1, max_task_retries=0)
+        crew = [kind.remote(self._given) for _ in range(workers)]
         try:
             for worker in crew * self._concurrency:
                 self._lost.put_nowait(worker)
@@ -149,7 +160,7 @@ class _Pool:
         finally:
             await self._end(ray, crew)
 
-    async def _run(self, item: Item[Any]) -> Item[Any]:
+    async def _run(self, item: Any) -> Any:
         """Run an item on any worker, and on another one when that dies."""
         from ray.exceptions import RayError, RayTaskError
 
@@ -158,7 +169,7 @@ class _Pool:
             worker = await self._take()
             running = worker.run.remote(item)
             try:
-                done: Item[Any] = await running
+                done = await running
             except RayTaskError:  # not of the process, but of what it was sent or sends
                 self._free.put_nowait(worker)
                 raise
@@ -245,7 +256,7 @@ class _Worker:
         try:
             return await self._settle(item)
         except Exception as error:  # the boundary: an item that fails does not stop the others
-            return replace(item, error=_sendable(error))
+            return replace(item, error=sendable(error))
         finally:
             self._running.discard(task)
 
@@ -288,7 +299,15 @@ def _connected() -> Any:
     return ray
 
 
-def _sendable(error: Exception) -> Exception:
+def sendable(error: Exception) -> Exception:
+    """An error as it can be sent to another process.
+
+    Args:
+        error: The error.
+
+    Returns:
+        The same, or a `RemoteError` that names its class.
+    """
     remote = RemoteError(f"{type(error).__name__}: {error}")
     try:
         same = str(pickle.loads(pickle.dumps(error))) == str(error)  # noqa: S301  our own bytes
