@@ -33,14 +33,14 @@ class Ranking:
     """
 
     def __init__(self, texts: Sequence[str]) -> None:
-        self._counts = [Counter(_words(text)) for text in texts]
+        self._counts = [Counter(content_words(text)) for text in texts]
         self._lengths = [counts.total() for counts in self._counts]
         self._average = sum(self._lengths) / max(1, len(self._lengths)) or 1.0
         self._texts_with = Counter(word for counts in self._counts for word in counts)
 
     def best(self, query: str, count: int = 3) -> list[int]:
         """Positions of the best texts, best first; none that shares no word with the query."""
-        words = set(_words(query))
+        words = set(content_words(query))
         scores = [(-self._score(words, position), position) for position in range(len(self._counts))]
         return [position for score, position in sorted(scores)[:count] if score < 0]
 
@@ -57,5 +57,17 @@ class Ranking:
         return math.log1p((len(self._counts) - with_word + 0.5) / (with_word + 0.5))
 
 
-def _words(text: str) -> list[str]:
+def content_words(text: str) -> list[str]:
+    """Words in lower case, without those that say nothing about the subject.
+
+    Args:
+        text: The text.
+
+    Returns:
+        The words, in order.
+
+    Example:
+        >>> content_words("What do the Mules eat?")
+        ['mules', 'eat']
+    """
     return [word for word in _WORD.findall(text.casefold()) if word not in _COMMON]
