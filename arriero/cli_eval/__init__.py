@@ -2,6 +2,7 @@
 
 import typer
 
+from arriero.cli_eval import label
 from arriero.terminal import example
 
 evals = typer.Typer(
@@ -12,3 +13,12 @@ evals = typer.Typer(
     help="How often does it hallucinate? A number with an interval, corrected for the judge.",
     epilog=example("arriero eval judge answers.jsonl --judge offline --json"),
 )
+
+
+evals.command(
+    "label",
+    epilog=example(
+        "arriero eval label runs/first --annotator ana --annotator ben",
+        "arriero eval label answers.jsonl --import labels.csv --annotator ana",
+    ),
+)(label.label)

@@ -25,7 +25,7 @@ LONGEST_NOTE = 10_000
 
 
 def labels_from(path: str | Path, items: Container[str], *, annotator: str | None = None) -> tuple[Label, ...]:
-    """Read labels that were made elsewhere, such as in a spreadsheet, or another person's `labels.jsonl`.
+    r"""Read labels that were made elsewhere, such as in a spreadsheet, or another person's `labels.jsonl`.
 
     A CSV has a header, JSON lines have an object each, both with `id` (or `item_id`) and `label` (or `value`), and
     may have `annotator`, `note` and `time`. A label is 1 or `hallucinated`, 0 or `supported`, `?` or null for "cannot
@@ -46,7 +46,7 @@ def labels_from(path: str | Path, items: Container[str], *, annotator: str | Non
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     file = Path(folder) / "labels.csv"
-        ...     _ = file.write_text("id,label,note\\na,1,wrong date\\nb,supported,\\n")
+        ...     _ = file.write_text("id,label,note\na,1,wrong date\nb,supported,\n")
         ...     [(label.item_id, label.value) for label in labels_from(file, {"a", "b"}, annotator="ana")]
         [('a', 1), ('b', 0)]
     """
