@@ -16,7 +16,7 @@ from arriero.evals.statistics.estimate import (
     group_ids,
     numbers,
 )
-from arriero.evals.statistics.intervals import cluster_wilson, design_effect, mean_variance, score_interval, wilson
+from arriero.evals.statistics.intervals import cluster_wilson, design_effect, score_interval, wilson
 
 LEAST_YOUDEN = 0.2
 """Sensitivity + specificity - 1 below which a judge says too little to be corrected."""
@@ -173,7 +173,7 @@ def prediction_powered(
     """Rate from a random sample that people labelled, sharpened by a judge's scores on everything else.
 
     Right whatever the judge is worth: a useless one leaves the labels alone to decide. The labelled items must be a
-    random sample of the same traffic, whole clusters where there are clusters.
+    random sample of the same traffic: of items, or of whole clusters.
 
     Args:
         labels: 1 where people found a hallucination, else 0.
@@ -213,42 +213,72 @@ def prediction_powered(
     if truth.min() == truth.max():
         which = "hallucinated" if truth[0] else "supported"
         raise CorrectionRefused(f"all {truth.size} labels are {which!r}: label more items; until then use wilson()")
-    if (clusters is None) != (unlabelled_clusters is None):
+    found = powered(truth, said, rest, clusters, unlabelled_clusters)
+    # Kept off 0 and 1, where an effective number of labels would say nothing
+    inside = float(np.clip(found.value, 0.5 / truth.size, 1 - 0.5 / truth.size))
+    # As if two items more had been seen whose residuals are one off each way
+    variance = found.variance + 2 * 0.5 / (truth.size + 2) ** 2
+    quantile = float(stats.t.ppf((1 + level) / 2, found.freedom))
+    low, high = score_interval(inside, inside * (1 - inside) / variance, quantile)
+    value = _share(found.value)
+    return Estimate(value, min(low, value), max(high, value), truth.size + rest.size, "PPI++", level)
+
+
+@dataclass(frozen=True, slots=True)
+class Powered:
+    """A mean of labels, sharpened by scores.
+
+    Args:
+        value: The mean.
+        variance: Its variance, the labels' part shrunk for the two items that callers add.
+        freedom: Degrees of freedom: clusters with labels less one.
+    """
+
+    value: float
+    variance: float
+    freedom: int
+
+
+def powered(truth: Floats, said: Floats, rest: Floats, clusters: Clusters, rest_clusters: Clusters) -> Powered:
+    """Mean of labels, sharpened by the judge's scores as much as makes its variance smallest.
+
+    The variance is by linearisation over clusters: labelled and other items of one document vary together.
+    Residuals of a good judge are nearly all alike and seldom one off; callers add two items that are (Agresti and
+    Coull (1998), American Statistician 52), or a sample that happens to hold no error of the judge would claim to know
+    the rate exactly.
+
+    Raises:
+        CorrectionRefused: The labels are of fewer than 3 clusters.
+        EvalError: Clusters are given for one part only, or not one for each item.
+    """
+    if (clusters is None) != (rest_clusters is None):
         raise EvalError("give clusters for the labelled and for the other items, or for neither")
-    ids, rest_ids = group_ids(clusters, truth.size), group_ids(unlabelled_clusters, rest.size)
-    count = int(ids.max()) + 1
+    if clusters is None or rest_clusters is None:
+        ids = np.arange(truth.size + rest.size)
+    else:
+        parts = (clusters, truth.size), (rest_clusters, rest.size)
+        for part, size in parts:
+            group_ids(part, size)  # says which part lacks some
+        ids = group_ids([*clusters, *rest_clusters], truth.size + rest.size)
+    of, rest_of, total = ids[: truth.size], ids[truth.size :], int(ids.max()) + 1
+    count = np.unique(of).size
     if count < 3:
         raise CorrectionRefused(f"the labels are of {count} documents: label items of more")
-    weight = judge_weight(truth, said, ids, rest, rest_ids)
-    value = float(truth.mean() + weight * (rest.mean() - said.mean()))
-    # Kept off 0 and 1, where an effective number of labels would say nothing
-    inside = float(np.clip(value, 0.5 / truth.size, 1 - 0.5 / truth.size))
-    size = (
-        inside
-        * (1 - inside)
-        / (_residual_variance(truth - weight * said, ids) + weight**2 * mean_variance(rest, rest_ids))
-    )
-    quantile = float(stats.t.ppf((1 + level) / 2, count - 1))
-    low, high = score_interval(inside, size, quantile)
-    return Estimate(
-        _share(value), min(low, _share(value)), max(high, _share(value)), truth.size + rest.size, "PPI++", level
-    )
+    shrunk = truth.size / (truth.size + 2)
+    labels, scores = (_pulls(row, of, total, shrunk) for row in (truth, said))
+    less = scores - _pulls(rest, rest_of, total)
+    squares = float(less @ less)
+    weight = float(np.clip(labels @ less / squares, 0.0, 1.0)) if squares > 0 else 0.0
+    left = labels - weight * less
+    value = float(truth.mean() + weight * (rest.mean() - said.mean())) if rest.size else float(truth.mean())
+    return Powered(value, float(left @ left), count - 1)
 
 
-def judge_weight(truth: Floats, said: Floats, ids: Integers, rest: Floats, rest_ids: Integers) -> float:
-    """How much to trust the judge: what makes the variance smallest, kept between not at all and fully."""
-    both = mean_variance(truth + said, ids) - mean_variance(truth - said, ids)  # four times the covariance of the means
-    total = mean_variance(said, ids) + mean_variance(rest, rest_ids)
-    return float(np.clip(both / 4 / total, 0.0, 1.0)) if total > 0 else 0.0
-
-
-def _residual_variance(row: Floats, ids: Integers) -> float:
-    """Variance of the labels' part, as if two items more had been seen whose residuals are one off each way.
-
-    Residuals of a good judge are nearly all alike and seldom one off: without this a sample that happens to hold no
-    error of the judge would claim to know the rate exactly (Agresti and Coull (1998), American Statistician 52).
-    """
-    return mean_variance(row, ids) * row.size / (row.size + 2) + 2 * 0.5 / (row.size + 2) ** 2
+def _pulls(row: Floats, ids: Integers, total: int, scale: float = 1.0) -> Floats:
+    """How much each cluster pulls a mean away from where it is; their squares sum to the mean's variance."""
+    count = np.unique(ids).size
+    sums = np.bincount(ids, row - row.mean(), total)
+    return np.asarray(sums / row.size * np.sqrt(scale * count / max(1, count - 1)))
 
 
 def _adjusted(hits: Floats, ids: Integers) -> tuple[float, float]:

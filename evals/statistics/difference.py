@@ -4,9 +4,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from arriero.evals.errors import CorrectionRefused, EvalError
-from arriero.evals.statistics.correction import LEAST_LABELS, judge_weight
-from arriero.evals.statistics.estimate import Clusters, Estimate, check_level, group_ids, numbers
-from arriero.evals.statistics.intervals import mean_variance
+from arriero.evals.statistics.correction import LEAST_LABELS, powered
+from arriero.evals.statistics.estimate import Clusters, Estimate, check_level, numbers
 
 
 def prediction_powered_difference(
@@ -21,7 +20,7 @@ def prediction_powered_difference(
     """Difference of two rates from pairs that people labelled, sharpened by a judge's scores on all other pairs.
 
     Right whatever the judge is worth, as long as one judge saw both systems and the labelled pairs are a random sample
-    of all, whole clusters where there are clusters.
+    of all: of pairs, or of whole clusters.
 
     Args:
         labels: For each labelled pair, the candidate's label less the baseline's: -1, 0 or 1.
@@ -60,17 +59,10 @@ def prediction_powered_difference(
         raise EvalError("labels: give -1, 0 or 1 for each pair")
     if truth.size < LEAST_LABELS:
         raise CorrectionRefused(f"{truth.size} pairs with labels on both sides: label at least {LEAST_LABELS}")
-    if (clusters is None) != (unlabelled_clusters is None):
-        raise EvalError("give clusters for the labelled and for the other pairs, or for neither")
-    ids, rest_ids = group_ids(clusters, truth.size), group_ids(unlabelled_clusters, rest.size)
-    count = int(ids.max()) + 1
-    if count < 3:
-        raise CorrectionRefused(f"the labelled pairs are of {count} documents: label pairs of more")
-    weight = judge_weight(truth, said, ids, rest, rest_ids)
-    value = float(np.clip(truth.mean() + weight * (rest.mean() - said.mean()), -1, 1))
-    # One flip each way more, so that pairs which happen not to flip do not claim to know the difference exactly
-    residuals = mean_variance(truth - weight * said, ids) * truth.size / (truth.size + 2) + 2 / (truth.size + 2) ** 2
-    error = float(np.sqrt(residuals + weight**2 * mean_variance(rest, rest_ids)))
-    half = float(stats.t.ppf((1 + level) / 2, count - 1)) * error
+    found = powered(truth, said, rest, clusters, unlabelled_clusters)
+    value = float(np.clip(found.value, -1, 1))
+    # As if two pairs more had been seen, one that flips each way
+    error = float(np.sqrt(found.variance + 2 / (truth.size + 2) ** 2))
+    half = float(stats.t.ppf((1 + level) / 2, found.freedom)) * error
     low, high = max(-1.0, value - half), min(1.0, value + half)
     return Estimate(value, low, high, truth.size + rest.size, "PPI++", level)
