@@ -2,7 +2,7 @@
 
 import typer
 
-from arriero.cli_eval import label
+from arriero.cli_eval import label, run
 from arriero.terminal import example
 
 evals = typer.Typer(
@@ -22,3 +22,13 @@ evals.command(
         "arriero eval label answers.jsonl --import labels.csv --annotator ana",
     ),
 )(label.label)
+
+evals.command(
+    "run",
+    epilog=example(
+        "arriero eval run",
+        "arriero eval run questions.jsonl --documents handbook/ --url http://localhost:8000/v1 --out runs/first",
+        "arriero eval run questions.jsonl --agent examples/documents.py --judge llama",
+        "arriero eval run questions.jsonl --answers answers.csv --fail-above 0.1",
+    ),
+)(run.run)

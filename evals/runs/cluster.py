@@ -1,7 +1,8 @@
 """A system under test on the workers of a Ray cluster."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,6 +100,36 @@ async def on_ray(
         if told.error is not None:
             raise told.error
         yield RemoteSystem(run, told.name, told.fingerprint)
+
+
+@contextmanager
+def connected(address: str) -> Iterator[None]:
+    """Connect this program to a Ray cluster while the block runs. Ray reports to nobody, and no cluster is started.
+
+    Args:
+        address: The cluster, such as `10.0.0.1:6379`; `auto` for the one that this machine belongs to.
+
+    Raises:
+        ClusterUnavailable: Ray is not installed, or there is no such cluster.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError as error:
+        raise ClusterUnavailable(f"Ray is not installed ({error}): pip install 'arriero[cluster]'") from error
+    if ray.is_initialized():
+        yield
+        return
+    try:
+        ray.init(address=address, log_to_driver=False)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ClusterUnavailable(
+            f"there is no Ray cluster at {address!r} ({error}): start one with `ray start`"
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 class _SystemWorker:

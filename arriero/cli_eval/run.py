@@ -1,0 +1,235 @@
+"""`arriero eval run`: put questions to a system, judge its answers, report."""
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import anyio
+import typer
+
+from arriero.cli_eval.under_test import Found, UnderTest, opened
+from arriero.cli_stack import ApiKey, DialectName, Engine, Model, TokenizerFolder, Url, widen_output
+from arriero.terminal import one_line, print_json
+
+if TYPE_CHECKING:
+    from arriero.evals.evaluation import Evaluation
+    from arriero.evals.items import QuestionSet
+    from arriero.evals.judgement import Judge
+    from arriero.evals.runs import RunFolder, Subject
+
+_READABLE = {"exists": True, "readable": True}
+
+
+def run(
+    questions: Annotated[
+        Path | None,
+        typer.Argument(metavar="QUESTIONS", help="Questions, JSON lines or CSV. [default: the bundled handbook's]"),
+    ] = None,
+    corpus: Annotated[
+        Path | None, typer.Option(**_READABLE, dir_okay=False, help="Passages. [default: the corpus beside QUESTIONS]")
+    ] = None,
+    documents: Annotated[
+        Path | None, typer.Option(**_READABLE, file_okay=False, help="A folder of documents in place of a corpus.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Folder of the run. [default: runs/QUESTIONS-SYSTEM]")
+    ] = None,
+    agent: Annotated[
+        str | None, typer.Option(metavar="FILE.py[:NAME]", help="Ask the agent that agent(stack), or NAME, makes.")
+    ] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(metavar="URL", help="Ask any OpenAI-compatible server, with --model.")
+    ] = None,
+    answers: Annotated[
+        Path | None, typer.Option(**_READABLE, dir_okay=False, help="Take recorded answers: id, answer, passages.")
+    ] = None,
+    engine: Engine = None,
+    url: Url = None,
+    model: Model = None,
+    tokenizer: TokenizerFolder = None,
+    dialect: DialectName = None,
+    api_key: ApiKey = None,
+    retriever: Annotated[Found, typer.Option(help="How passages are found.")] = "bm25",
+    k: Annotated[int, typer.Option("-k", min=1, help="Passages to find for each question.")] = 3,
+    prompt: Annotated[
+        Path | None, typer.Option(**_READABLE, dir_okay=False, help="File with the system text. [default: our own]")
+    ] = None,
+    temperature: Annotated[float | None, typer.Option(min=0, help="0 is greedy. [default: 0]")] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens of an answer. [default: 512]")] = None,
+    quantization: Annotated[
+        str | None, typer.Option(help="Run a local model in bf16, int8 or int4; of a server, what it is, to record.")
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="The model's revision, where the server does not say.")] = None,
+    judge: Annotated[str, typer.Option(help="Judge: offline, llama, ...; none to answer only.")] = "offline",
+    concurrency: Annotated[int, typer.Option(min=1, help="Questions at once, of each worker with --ray.")] = 4,
+    seed: Annotated[int, typer.Option(help="Seed of the first generation, and of --limit.")] = 0,
+    repeats: Annotated[int, typer.Option(min=1, help="Generations for each question.")] = 1,
+    limit: Annotated[int | None, typer.Option(min=1, help="Ask so many questions, chosen at random.")] = None,
+    cache: Annotated[Path | None, typer.Option(metavar="FILE", help="Answers that runs share.")] = None,
+    retry_errors: Annotated[bool, typer.Option("--retry-errors", help="Ask again what failed before.")] = False,
+    ray: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Answer on a Ray cluster; auto is the one running here.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Workers on the cluster.")] = 2,
+    fail_above: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, metavar="RATE", help="Exit 1 if the upper end of the corrected rate is above it."),
+    ] = None,
+    html: Annotated[Path | None, typer.Option(metavar="PAGE", help="Where to write the page, too.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The evaluation as JSON.")] = False,
+) -> None:
+    """Put questions to a system, judge its answers, and say how often they hallucinate.
+
+    Without options the bundled model answers questions about the bundled handbook. The same command goes on where a
+    run was left, even after kill -9. The folder gets report.html and report.json.
+    """
+    asked, file = _questions(questions, corpus, documents, limit, seed)
+    test = UnderTest(
+        engine=engine,
+        url=url,
+        model=model,
+        tokenizer=tokenizer,
+        dialect=dialect,
+        api_key=api_key,
+        agent=agent,
+        endpoint=endpoint,
+        answers=answers,
+        retriever=retriever,
+        k=k,
+        instructions=None if prompt is None else prompt.read_text("utf-8").strip(),
+        temperature=temperature,
+        max_tokens=max_tokens,
+        revision=revision,
+        quantization=quantization,
+        corpus=asked.corpus,
+    )
+    test.check(repeats)
+    judging = _judge(judge)
+    folder = out or Path("runs") / f"{asked.name}-{test.name}"
+    answering = partial(
+        _answered,
+        test,
+        asked,
+        folder,
+        ray=ray,
+        workers=workers,
+        concurrency=concurrency,
+        seed=seed,
+        repeats=repeats,
+        cache=cache,
+        retry_errors=retry_errors,
+        file=file,
+    )
+    try:
+        kept, evaluation = anyio.run(_run, answering, judging, seed)
+    except KeyboardInterrupt:
+        typer.echo(f"stopped: what was answered is in {one_line(str(folder))}; the same command goes on", err=True)
+        raise typer.Exit(1) from None
+    _tell_errors(kept)
+    if evaluation is None:
+        typer.echo(f"answered: {one_line(str(kept.path))}", err=True)
+    else:
+        _report(evaluation, kept.path, html, as_json)
+        _check_limit(evaluation, fail_above)
+
+
+def _questions(
+    file: Path | None, corpus: Path | None, documents: Path | None, limit: int | None, seed: int
+) -> "tuple[QuestionSet, Path]":
+    from arriero.evals.data import read_questions, sample
+    from arriero.evals.runs.running import sampled
+
+    if corpus is not None and documents is not None:
+        raise typer.BadParameter("give one of them", param_hint="--corpus and --documents")
+    if file is None and (corpus or documents) is not None:
+        raise typer.BadParameter("say which questions are asked about them", param_hint="QUESTIONS")
+    if file is not None and not file.exists():
+        raise typer.BadParameter(f"there is no {file}", param_hint="QUESTIONS")
+    path = sample("handbook").path if file is None else file
+    return sampled(read_questions(path, corpus or documents), limit, seed), path
+
+
+def _judge(name: str) -> "Judge | None":
+    if name == "none":
+        return None
+    from arriero.evals.judges.choosing import judge_named
+
+    return judge_named(name)
+
+
+async def _answered(
+    test: UnderTest,
+    asked: "QuestionSet",
+    folder: Path,
+    *,
+    ray: str | None,
+    workers: int,
+    concurrency: int,
+    **how: Any,
+) -> "RunFolder":
+    from arriero.evals.runs.running import run_system
+
+    if ray is None:
+        async with opened(test) as system:
+            return await run_system(folder, system, asked, concurrency=concurrency, **how)
+    from arriero.evals.runs.cluster import connected, on_ray
+
+    with connected(ray):
+        async with on_ray(partial(opened, test), workers=workers, concurrency=concurrency) as system:
+            return await run_system(folder, system, asked, concurrency=workers * concurrency, **how)
+
+
+async def _run(answering: Any, judge: "Judge | None", seed: int) -> "tuple[RunFolder, Evaluation | None]":
+    from arriero.evals.runs import judge_run, read_subject
+    from arriero.evals.runs.evaluating import evaluate_subject
+
+    kept: RunFolder = await answering()
+    if judge is None:
+        return kept, None
+    judging = await judge_run(kept, judge)
+    subject: Subject = read_subject(kept.path)
+    return kept, evaluate_subject(subject, judging, seed=seed)
+
+
+def _tell_errors(kept: "RunFolder") -> None:
+    errors = [answer for answer in kept.answers().values() if answer.error is not None]
+    if errors:
+        first = f"{errors[0].question_id}: {errors[0].error}"
+        typer.echo(
+            f"{len(errors)} of {len(kept.answers())} questions have no answer, such as {one_line(first)};"
+            " --retry-errors asks them again",
+            err=True,
+        )
+
+
+def _report(evaluation: "Evaluation", folder: Path, html: Path | None, as_json: bool) -> None:
+    import json
+
+    from rich.console import Console
+
+    from arriero.evals.reports import print_report, to_json, write_html
+
+    told = to_json(evaluation)
+    (folder / "report.json").write_text(json.dumps(told, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    for page in filter(None, (folder / "report.html", html)):
+        write_html(evaluation, page)
+    if as_json:
+        print_json(told)
+        return
+    widen_output()
+    print_report(evaluation, Console(file=sys.stdout, highlight=False))
+    typer.echo(f"report: {one_line(str(folder / 'report.html'))}", err=True)
+
+
+def _check_limit(evaluation: "Evaluation", limit: float | None) -> None:
+    if limit is None:
+        return
+    corrected = evaluation.answers.corrected
+    if corrected is None:
+        why = evaluation.answers.refused or "nothing is labelled"
+        typer.echo(f"error: --fail-above needs a corrected rate: {one_line(why)}", err=True)
+        raise typer.Exit(1)
+    if corrected.high > limit:
+        typer.echo(f"the rate may be {corrected.high:.1%}, which is above {limit:.1%}", err=True)
+        raise typer.Exit(1)

@@ -1,0 +1,82 @@
+"""From a run, or a file of items, to what is known of it."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
+
+from arriero.evals.labels import consensus
+from arriero.evals.runs.judging import Judging
+from arriero.evals.runs.subject import Subject
+
+if TYPE_CHECKING:
+    from arriero.evals.evaluation import Evaluation
+
+
+def labels_of(subject: Subject) -> tuple[dict[str, Literal[0, 1]], bool]:
+    """What people said of the items, and whether those are a random sample of all.
+
+    Labels that items came with count where nobody said anything else. Where a calibration chose items at random, the
+    labels of others do not count; labels of all items are a sample of all as well.
+
+    Args:
+        subject: A run, or a file of items.
+
+    Returns:
+        The labels by item, and whether they are a random sample.
+    """
+    from arriero.evals.calibrating import read_plan
+
+    spoken = {label.item_id for label in subject.labels}
+    carried = {item.id: item.label for item in subject.items if item.label is not None and item.id not in spoken}
+    known: dict[str, Literal[0, 1]] = {**carried, **consensus(subject.labels).labels}
+    known = {item.id: known[item.id] for item in subject.items if item.id in known}
+    plan = read_plan(subject.path)
+    if plan is None:
+        return known, len(known) == len(subject.items)
+    chosen = set(plan.ids)
+    return {id_: value for id_, value in known.items() if id_ in chosen}, True
+
+
+def evaluate_subject(
+    subject: Subject,
+    judging: Judging,
+    *,
+    level: float = 0.95,
+    seed: int = 0,
+    k: int = 5,
+    about: Mapping[str, object] | None = None,
+) -> "Evaluation":
+    """Evaluate a run, or a file of items, by what a judge and people said of it.
+
+    Args:
+        subject: The run or the file.
+        judging: The judge, and what it said.
+        level: How often each interval is to hold the truth.
+        seed: Seed of what is drawn.
+        k: Passages that count for retrieval.
+        about: What else is to be told.
+
+    Returns:
+        The evaluation.
+
+    Raises:
+        EvalError: There are no items.
+    """
+    from arriero.evals.evaluate import evaluate
+
+    labels, random = labels_of(subject)
+    return evaluate(
+        subject.items,
+        judging.judgements,
+        judge=judging.judge,
+        threshold=judging.threshold,
+        name=subject.name,
+        labels=labels,
+        random_labels=random,
+        questions=subject.questions,
+        answers=subject.answers,
+        system=subject.system,
+        k=k,
+        level=level,
+        seed=seed,
+        about={**subject.about, **(about or {})},
+    )
