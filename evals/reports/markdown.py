@@ -62,8 +62,22 @@ def comparison_to_markdown(comparisons: Sequence[RunComparison]) -> str:
     return _joined([*lines, *map(_table, found), *_caveats(caveats)])
 
 
+def tables_to_markdown(heading: str, found: Sequence[Table], caveats: Sequence[str]) -> str:
+    """Tables of any kind as Markdown, with what to know of them.
+
+    Args:
+        heading: What they are about.
+        found: The tables.
+        caveats: All that a reader must know before they believe a number.
+
+    Returns:
+        The text.
+    """
+    return _joined([f"### {_plain(heading)}", *map(_table, found), *_caveats(caveats)])
+
+
 def _table(table: Table) -> str:
-    rules = ("---" if name in ("method", "conclusion") else "---:" for name in table.columns[1:])
+    rules = ("---" if name in ("method", "conclusion", "variant") else "---:" for name in table.columns[1:])
     ruler = f"| --- | {' | '.join(rules)} |"
     lines = [f"#### {_plain(table.title)}\n", _cells(table.columns), ruler, *map(_cells, table.rows)]
     return "\n".join(lines) + (f"\n\n{_plain(table.note)}" if table.note else "")

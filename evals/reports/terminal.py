@@ -12,7 +12,7 @@ from arriero.prompts.visible import visible
 if TYPE_CHECKING:
     from rich.console import Console
 
-_TEXTS = ("method", "conclusion")
+_TEXTS = ("method", "conclusion", "variant")
 """Columns of words, next to the first."""
 
 
@@ -66,6 +66,19 @@ def print_comparison(comparisons: Sequence[RunComparison], console: "Console") -
     for table in found:
         _print_table(table, console)
     _print_caveats(tuple(dict.fromkeys(caveat for one in comparisons for caveat in one.caveats)), console)
+
+
+def print_tables(found: Sequence[Table], caveats: Sequence[str], console: "Console") -> None:
+    """Print tables of any kind, and what to know of them.
+
+    Args:
+        found: The tables.
+        caveats: All that a reader must know before they believe a number.
+        console: Where to; one that is no terminal gets no colours.
+    """
+    for table in found:
+        _print_table(table, console)
+    _print_caveats(caveats, console)
 
 
 _STYLES = {"worse": "bold red", "better": "bold green", "not worse": "bold green", "undecided": "bold yellow"}
