@@ -2,7 +2,7 @@
 
 import typer
 
-from arriero.cli_eval import label, run
+from arriero.cli_eval import label, report, run
 from arriero.terminal import example
 
 evals = typer.Typer(
@@ -32,3 +32,12 @@ evals.command(
         "arriero eval run questions.jsonl --answers answers.csv --fail-above 0.1",
     ),
 )(run.run)
+
+evals.command(
+    "report",
+    epilog=example(
+        "arriero eval report runs/first --html first.html",
+        "arriero eval report answers.jsonl --judge llama --fail-above 0.05",
+        "arriero eval report runs/first --markdown >> MODEL_CARD.md",
+    ),
+)(report.report)

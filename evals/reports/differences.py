@@ -25,8 +25,8 @@ class Verdict:
 
     Args:
         conclusion: What holds.
-        number: The difference in percentage points, such as `+9.8 points`.
-        interval: Its interval, such as `+7.0 to +13.2`.
+        number: The difference in percentage points, such as `+9.8`.
+        interval: Its interval, such as `+7.0 to +13.2 points`.
         sentence: What the numbers mean, for people who are no statisticians.
         how: What decided, and what to do where it decided little.
     """
@@ -57,8 +57,8 @@ def verdict(found: RunComparison) -> Verdict:
     )
     return Verdict(
         conclusion,
-        f"{points(estimate.value)} points",
-        f"{points(estimate.low)} to {points(estimate.high)}",
+        points(estimate.value),
+        f"{points(estimate.low)} to {points(estimate.high)} points",
         sentence,
         _how(found),
     )
@@ -150,7 +150,7 @@ def _differences(found: Sequence[RunComparison]) -> Table:
     columns = ("", "difference", "interval", "pairs", "conclusion", "p, adjusted" if len(found) > 1 else "p")
     note = (
         f"Less is better. A candidate may be worse by {100 * found[0].found.margin:g} points and count as not worse."
-        " p: exact McNemar of the flips; it knows nothing of documents."
+        " p: how often as lopsided flips would come up if both were alike."
     )
     return Table(f"Against {found[0].base}", columns, tuple(cells), note)
 

@@ -257,7 +257,9 @@ def _causes(evaluation: Evaluation) -> Table:
 
 def _groups(title: str, unit: str, groups: Sequence[Group], most: int) -> Table:
     rows = tuple((group.name or "(none)", *_group_cells(group.rate)) for group in groups[:most])
-    note = f"The first {most} of {plural(len(groups), unit)}, most flagged first." if most < len(groups) else ""
+    note = "What is hallucinated: corrected where there are labels enough, else from the labels alone."
+    if most < len(groups):
+        note += f" The first {most} of {plural(len(groups), unit)}, most flagged first."
     return Table(title, (unit, "judged", "flagged by the judge", "labelled", "hallucinated"), rows, note, unit)
 
 

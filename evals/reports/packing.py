@@ -91,11 +91,12 @@ def _urgency(sides: Iterable[Judged | None]) -> tuple[int, float]:
 
 def _row(name: str, sides: Sequence[Judged | None], numbers: dict[str, int]) -> dict[str, Any]:
     item = next(side for side in sides if side is not None).item
-    kind = item.extra.get("kind") or item.dataset
+    kind = item.extra.get("kind")
     return _full(
         id=name,
         question=item.question,
-        kind=kind if isinstance(kind, str) else "",
+        kind=None if kind is None else str(kind),
+        dataset=item.dataset,
         document=item.doc_id if item.doc_id != item.id else "",
         sides=[None if side is None else _side(side, numbers) for side in sides],
     )

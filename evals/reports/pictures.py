@@ -118,8 +118,10 @@ def intervals(rows: Sequence[tuple[str, str, Estimate]], low: float, high: float
     def place(share: float) -> float:
         return round(_LEFT + _WIDTH * (share - start) / reach, 2)
 
-    form = "{:+.0f}" if signed else "{:.0f} %"
-    ticks = tuple((place(at * step), form.format(100 * at * step)) for at in range(first, last + 1))
+    def label(share: float) -> str:
+        return f"{100 * share:.0f} %" if not signed else f"{100 * share:+.0f}" if share else "0"
+
+    ticks = tuple((place(at * step), label(at * step)) for at in range(first, last + 1))
     return Intervals(
         tuple(
             Whisker(name, _told(found, signed), kind, place(found.value), place(found.low), place(found.high))

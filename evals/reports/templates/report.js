@@ -47,10 +47,11 @@
 
   // Filters
 
-  const defaults = { q: "", judge: "", label: "", kind: "", cause: "", change: "", disagree: "", document: "", item: "",
+  const defaults = { q: "", judge: "", label: "", kind: "", model: "", dataset: "", cause: "", change: "", disagree: "", document: "", id: "",
     order: "high", page: "1" };
   const state = { ...defaults };
 
+  const has = (row, name, value) => row[name] === value || sidesOf(row).some((side) => side[name] === value);
   const sidesOf = (row) => row.sides.filter(Boolean);
   const disagrees = (side) => side.label !== undefined && side.flagged !== undefined && Boolean(side.label) !== side.flagged;
   const scoreOf = (row) => Math.max(...sidesOf(row).map((side) => side.score ?? -1));
@@ -74,10 +75,8 @@
   function passes(row) {
     const some = (test) => !test || sidesOf(row).some(test);
     return some(judged[state.judge]) && some(labelled[state.label]) && some(state.disagree && disagrees)
-      && (!state.kind || row.kind === state.kind)
-      && (!state.cause || some((side) => side.cause === state.cause))
-      && (!state.change || changesOf(row).includes(state.change))
-      && (!state.document || row.document === state.document) && (!state.item || row.id === state.item);
+      && ["kind", "model", "dataset", "cause", "document", "id"].every((name) => !state[name] || has(row, name, state[name]))
+      && (!state.change || changesOf(row).includes(state.change));
   }
 
   function ownText(row) {
@@ -120,17 +119,22 @@
   function remember() {
     const kept = new URLSearchParams();
     for (const [name, value] of Object.entries(state)) if (value !== defaults[name]) kept.set(name, value);
-    if (kept.toString() !== location.hash.slice(1)) history.replaceState(null, "", "#" + kept);
+    if (kept.toString() !== location.hash.slice(1)) history.replaceState(null, "", `#${kept}`);
   }
 
   function recall() {
     const kept = new URLSearchParams(location.hash.slice(1));
     for (const name of Object.keys(state)) state[name] = kept.get(name) ?? defaults[name];
+    return show(Number(state.page) || 1);
+  }
+
+  // What the fields say follows the state, whoever changed it.
+  function show(page) {
     for (const field of list.querySelectorAll("[data-state]")) {
       if (field.type === "checkbox") field.checked = Boolean(state[field.dataset.state]);
       else field.value = state[field.dataset.state];
     }
-    return Number(state.page) || 1;
+    return apply(page);
   }
 
   // Controls
@@ -153,8 +157,10 @@
     box.oninput = () => { clearTimeout(wait); wait = setTimeout(() => { state.q = box.value; apply(); }, 150); };
     const odd = make("input", { type: "checkbox", onchange: () => { state.disagree = odd.checked ? "1" : ""; apply(); } });
     odd.dataset.state = "disagree";
-    const kinds = values((row) => row.kind || []);
-    const causes = values((row) => sidesOf(row).map((side) => side.cause));
+    const several = (name, label, least) => {
+      const found = values((row) => [row[name], ...sidesOf(row).map((side) => side[name])]);
+      return found.length >= least ? choice(name, label, [["", "all"], ...found.map((value) => [value, value])]) : null;
+    };
     const some = (test) => rows.some((row) => sidesOf(row).some(test));
     const all = [["", "all"]];
     return make("div", { className: "filters", role: "search" },
@@ -164,15 +170,14 @@
       choice("judge", "The judge", [...all, ["yes", "flags it"], ["no", "lets it pass"], ["failed", "failed"]]),
       some((side) => side.label !== undefined) ? choice("label", "People said", [...all, ["1", "hallucinated"],
         ["0", "supported"], ["none", "nothing"]]) : null,
-      kinds.length > 1 ? choice("kind", "Kind", [...all, ...kinds.map((kind) => [kind, kind])]) : null,
-      causes.length ? choice("cause", "Cause", [...all, ...causes.map((cause) => [cause, cause])]) : null,
+      several("kind", "Kind", 2), several("model", "Model", 2), several("dataset", "Set", 2), several("cause", "Cause", 1),
       choice("order", "Order", [["high", "highest score first"], ["low", "lowest score first"], ["file", "as they came"]]),
       some((side) => side.label !== undefined) ? make("label", { className: "check" }, odd, "Judge and people disagree") : null);
   }
 
   function pins() {
-    return ["document", "item"].filter((name) => state[name]).map((name) => make("button", {
-      type: "button", textContent: `only ${name} ${state[name]} ✕`, onclick: () => { state[name] = ""; apply(); } }));
+    return [["document", "document"], ["id", "answer"]].filter(([name]) => state[name]).map(([name, word]) => make("button", {
+      type: "button", textContent: `only ${word} ${state[name]} ✕`, onclick: () => { state[name] = ""; apply(); } }));
   }
 
   const status = make("span", { role: "status" });
@@ -190,7 +195,7 @@
       onclick: () => { apply(to); list.scrollIntoView(); } });
     pager.replaceChildren(go(page - 1, "← Previous"), make("span", { textContent: `page ${page} of ${pages}` }),
       go(page + 1, "Next →"));
-    if (state.item && shown.length === 1) results.firstChild.open = true;
+    if (state.id && shown.length === 1) results.firstChild.open = true;
     emphasise();
   }
 
@@ -226,15 +231,24 @@
 
   function pin(name, value) {
     return make("button", { type: "button", className: "link", textContent: value,
-      onclick: () => { state[name] = value; apply(); list.scrollIntoView(); } });
+      onclick: () => { state[name] = value; show(); list.scrollIntoView(); } });
   }
 
   function body(row) {
     const node = make("div", { className: "body" });
-    node.append(make("p", { className: "small quiet" }, "item ", pin("item", row.id),
+    node.append(make("p", { className: "small quiet" }, "answer ", pin("id", row.id),
       ...(row.document ? [" · document ", pin("document", row.document)] : [])));
     node.append(make("div", { className: two ? "sides two" : "sides" }, ...row.sides.map((side, at) => (
       side ? sideOf(side, two ? names[at] : "") : make("div", {}, make("h3", { textContent: names[at] }), "not there")))));
+    // Answers from the same passages show them once, below all.
+    const sides = sidesOf(row);
+    const alike = sides.every((side) => String(side.passages) === String(sides[0].passages));
+    const below = alike ? [[node, sides[0]]] : row.sides.flatMap((side, at) => (side ? [[node.lastChild.children[at], side]] : []));
+    for (const [where, side] of below) {
+      const passages = make("div");
+      where.append(make("h3", { textContent: `Passages (${(side.passages || []).length})` }), passages);
+      fill(passages, side);
+    }
     return node;
   }
 
@@ -244,15 +258,12 @@
     const titled = (title, ...children) => node.append(make("h3", { textContent: title }), ...children);
     if (name) node.append(make("h3", { textContent: name }), make("div", { className: "chips" }, ...chips(side)));
     if (side.failed) titled("Why there is no judgement", make("p", { textContent: side.failed }));
-    titled(side.model ? `Answer of ${side.model}` : "Answer", said, key(side));
+    titled(side.model ? `Answer of ${side.model}` : "Answer", said, ...key(side));
     if (side.caveat) titled("Why the score may mean little", make("p", { textContent: side.caveat }));
     if (side.claims) titled("Claims", make("ul", { className: "claims" }, ...side.claims.map((claim, at) => claimed(claim, at, said))));
     if (side.reasons) titled("The judge's reasons", reasons(side.reasons));
     if (side.others) titled("Other detectors", make("p", { className: "small", textContent:
       Object.entries(side.others).map(([other, score]) => `${other} ${score}`).join(" · ") }));
-    const passages = make("div");
-    titled(`Passages (${(side.passages || []).length})`, passages);
-    fill(passages, side);
     return node;
   }
 
@@ -281,7 +292,7 @@
     const parts = [];
     if (side.spans) parts.push(make("mark", { className: "judge", textContent: "wavy line" }), ": unsupported, says the judge. ");
     if (side.marked) parts.push(make("mark", { className: "people", textContent: "straight line" }), ": unsupported, say people.");
-    return parts.length ? make("p", { className: "key" }, ...parts) : null;
+    return parts.length ? [make("p", { className: "key" }, ...parts)] : [];
   }
 
   function claimed(claim, at, said) {
@@ -334,8 +345,9 @@
   function link() {
     for (const cell of document.querySelectorAll("[data-filter]")) {
       const { filter, value } = cell.dataset;
-      const there = rows.some((row) => row[filter] === value || sidesOf(row).some((side) => side[filter] === value));
-      if (there) cell.replaceChildren(pin(filter, value));
+      const tried = { kind: ["kind", "model", "dataset"], document: ["document", "id"] }[filter] || [filter];
+      const name = tried.find((one) => rows.some((row) => has(row, one, value)));
+      if (name) cell.replaceChildren(pin(name, value));
     }
   }
 
@@ -348,8 +360,8 @@
     rows.forEach((row, at) => { row.at = at; });
     list.replaceChildren(controls(), make("div", { className: "bar" }, status, pinned), results, pager);
     link();
-    window.addEventListener("hashchange", () => apply(recall()));
-    await apply(recall());
+    window.addEventListener("hashchange", () => recall());
+    await recall();
     list.dataset.ready = String(Math.round(performance.now()));
   }
 
