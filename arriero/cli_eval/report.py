@@ -61,13 +61,13 @@ def report(
     Judgements and labels are read from the run's folder or from beside the file. Where there are no judgements the
     offline judge gives them.
     """
-    from arriero.evals.reports.subject import evaluation_of
     from arriero.evals.runs import read_subject
+    from arriero.evals.runs.evaluating import evaluate_subject
 
     if items and not as_json:
         raise typer.BadParameter("items are written as JSON: give --json too", param_hint="--items")
     found = read_subject(subject)
-    evaluation = evaluation_of(found, judging_of(found, judge), random_labels=random_labels)
+    evaluation = evaluate_subject(found, judging_of(found, judge), random_labels=random_labels)
     show(evaluation, html=html, markdown=markdown, as_json=as_json, items=items, fail_above=fail_above)
 
 

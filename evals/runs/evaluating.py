@@ -40,6 +40,7 @@ def evaluate_subject(
     subject: Subject,
     judging: Judging,
     *,
+    random_labels: bool | None = None,
     level: float = 0.95,
     seed: int = 0,
     k: int = 5,
@@ -50,6 +51,7 @@ def evaluate_subject(
     Args:
         subject: The run or the file.
         judging: The judge, and what it said.
+        random_labels: Whether the labelled items are a random sample; None for what `labels_of` finds.
         level: How often each interval is to hold the truth.
         seed: Seed of what is drawn.
         k: Passages that count for retrieval.
@@ -71,7 +73,7 @@ def evaluate_subject(
         threshold=judging.threshold,
         name=subject.name,
         labels=labels,
-        random_labels=random,
+        random_labels=random if random_labels is None else random_labels,
         questions=subject.questions,
         answers=subject.answers,
         system=subject.system,
