@@ -97,11 +97,14 @@ def demo(
     dialect: DialectName = None,
     api_key: ApiKey = None,
     log: Log = None,
+    report: Annotated[Path, typer.Option(dir_okay=False, help="Where the evaluation's report goes.")] = Path(
+        "arriero-evaluation.html"
+    ),
     as_json: Json = False,
 ) -> None:
-    """Run the example workflows, every step shown as it happens.
+    """Run the example workflows, every step shown as it happens; then evaluate bundled answers, and write the report.
 
-    Exit code 1 if one did not end as it must.
+    Exit code 1 if a workflow did not end as it must.
     """
     from arriero.examples.demo import WORKFLOWS, run_demo
 
@@ -113,9 +116,23 @@ def demo(
 
     unmet = anyio.run(in_stack)
     if not as_json:
-        typer.echo(f"\n{len(WORKFLOWS) - unmet} of {len(WORKFLOWS)} workflows ended as they must.")
+        typer.echo(f"\n{len(WORKFLOWS) - unmet} of {len(WORKFLOWS)} workflows ended as they must.\n")
+    _evaluate_samples(report, as_json)
     if unmet:
         raise typer.Exit(1)
+
+
+def _evaluate_samples(report: Path, as_json: bool) -> None:
+    from arriero.evals.reports.machine import to_json
+    from arriero.evals.reports.page import write_html
+    from arriero.examples import evaluation
+
+    found = anyio.run(evaluation.evaluation)
+    if as_json:
+        write_html(found, report)
+        print_json({"kind": "evaluation", **to_json(found, items=False), "report": str(report)})
+    else:
+        evaluation.report_on(found, report)
 
 
 @app.command(

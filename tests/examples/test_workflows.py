@@ -90,24 +90,34 @@ async def test_later_steps_read_the_earlier_ones_from_the_prefix_cache(stack: St
         assert step.usage.cached_tokens >= (first.usage.prompt_tokens // 32 - 1) * 32 > 0
 
 
-def test_the_demo_shows_every_step_and_ends_well() -> None:
+def test_the_demo_shows_every_step_and_ends_with_an_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(app, ["demo"])
     assert done.exit_code == 0, done.output
     assert f"{len(WORKFLOWS)} of {len(WORKFLOWS)} workflows" in done.output
     for label in ("prompt", "model", "call", "result", "verdict", "answer", "done"):
         assert f"\n  {label} " in done.output
+    assert "answers hallucinate" in done.output
+    assert done.output.endswith("The report: arriero-evaluation.html\n")
+    assert (tmp_path / "arriero-evaluation.html").stat().st_size > 10_000
 
 
-def test_the_demo_gives_one_json_object_per_event() -> None:
-    done = CliRunner().invoke(app, ["demo", "--json"])
-    events = [json.loads(line) for line in done.stdout.splitlines()]
+def test_the_demo_gives_one_json_object_per_event(tmp_path: Path) -> None:
+    report = tmp_path / "report.html"
+    done = CliRunner().invoke(app, ["demo", "--json", "--report", str(report)])
+    *events, evaluation = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.exit_code == 0
+    assert (evaluation["kind"], evaluation["report"]) == ("evaluation", str(report))
+    assert evaluation["answers"]["correction"] == "PPI++"
     assert [event["text"] for event in events if event["kind"] == "unmet"] == [None] * len(WORKFLOWS)
     assert {event["workflow"] for event in events} == {workflow.name for workflow in WORKFLOWS}
 
 
 @pytest.mark.parametrize("file", PROGRAMS, ids=lambda file: file.stem)
-async def test_an_example_is_a_program_of_its_own(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_an_example_is_a_program_of_its_own(
+    file: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     spec = importlib.util.spec_from_file_location(f"copied_{file.stem}", file)
     assert spec is not None
     assert spec.loader is not None
