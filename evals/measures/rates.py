@@ -16,7 +16,7 @@ from arriero.evals.statistics.correction import (
     require_useful,
     rogan_gladen,
 )
-from arriero.evals.statistics.estimate import Estimate, Floats
+from arriero.evals.statistics.estimate import Clusters, Estimate, Floats
 from arriero.evals.statistics.intervals import cluster_wilson, wilson
 
 
@@ -142,27 +142,26 @@ def _corrected(
 
 def _powered(judged: Sequence[Row], labelled: Sequence[Row], level: float) -> Estimate:
     rest = [row for row in judged if row.label is None]
-    clusters = clusters_of(_documents(judged)) is not None
+    clusters, others = _clusters(judged, labelled, rest)
+    scores, rest_scores = _scores(labelled), _scores(rest)
     return prediction_powered(
-        _labels(labelled),
-        _scores(labelled),
-        _scores(rest),
-        clusters=_documents(labelled) if clusters else None,
-        unlabelled_clusters=_documents(rest) if clusters else None,
-        level=level,
+        _labels(labelled), scores, rest_scores, clusters=clusters, unlabelled_clusters=others, level=level
     )
 
 
 def _by_quality(judged: Sequence[Row], labelled: Sequence[Row], level: float) -> Estimate:
-    clusters = clusters_of(_documents(judged)) is not None
+    rest = [row for row in judged if row.label is None]
+    clusters, others = _clusters(judged, labelled, rest)
+    flags, rest_flags = _flags(labelled), _flags(rest)
     return rogan_gladen(
-        _flags(judged),
-        _labels(labelled),
-        _flags(labelled),
-        judged_clusters=_documents(judged) if clusters else None,
-        clusters=_documents(labelled) if clusters else None,
-        level=level,
+        _labels(labelled), flags, rest_flags, clusters=clusters, unlabelled_clusters=others, level=level
     )
+
+
+def _clusters(judged: Sequence[Row], labelled: Sequence[Row], rest: Sequence[Row]) -> tuple[Clusters, Clusters]:
+    if clusters_of(_documents(judged)) is None:
+        return None, None
+    return _documents(labelled), _documents(rest)
 
 
 def _quality(labelled: Sequence[Row], level: float) -> Quality | None:

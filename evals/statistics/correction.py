@@ -16,7 +16,7 @@ from arriero.evals.statistics.estimate import (
     group_ids,
     numbers,
 )
-from arriero.evals.statistics.intervals import cluster_wilson, design_effect, score_interval, wilson
+from arriero.evals.statistics.intervals import cluster_wilson, score_interval, wilson
 
 LEAST_YOUDEN = 0.2
 """Sensitivity + specificity - 1 below which a judge says too little to be corrected."""
@@ -101,27 +101,29 @@ def require_useful(quality: Quality) -> None:
 
 
 def rogan_gladen(
-    judged_flags: ArrayLike,
     labels: ArrayLike,
     flags: ArrayLike,
+    unlabelled_flags: ArrayLike,
     *,
-    judged_clusters: Clusters = None,
     clusters: Clusters = None,
+    unlabelled_clusters: Clusters = None,
+    elsewhere: bool = False,
     level: float = 0.95,
 ) -> Estimate:
     """Rate corrected by the judge's sensitivity and specificity.
 
-    For labels that are no random sample of the judged items, such as a set labelled elsewhere: the judge must be as
-    good there as here. For a random sample of the same items `prediction_powered` is narrower. Where the judge is so
-    poor that the lower end is 0, only the upper one can miss: then the interval holds the truth in 97 to 99 % of
-    studies instead of 95 %.
+    For labels that are no random sample of the judged items, such as as many of each kind, or a set labelled
+    elsewhere: the judge must be as good there as here. For a random sample of the same items `prediction_powered` is
+    narrower. Where the judge is so poor that the lower end is 0, only the upper one can miss: then the interval holds
+    the truth in up to 98 % of studies instead of 95 %.
 
     Args:
-        judged_flags: 1 where the judge flags an item whose rate is wanted, else 0.
         labels: 1 where people found a hallucination, else 0, for the labelled items.
-        flags: 1 where the judge did, in the same order.
-        judged_clusters: The cluster (document, conversation) of each judged item; None for independent items.
-        clusters: The cluster of each labelled item; None for independent items.
+        flags: 1 where the judge did, for the same items.
+        unlabelled_flags: 1 where the judge flags an item without a label, else 0.
+        clusters: The cluster (document, conversation) of each labelled item; None for independent items.
+        unlabelled_clusters: The same for the others; given if and only if `clusters` is.
+        elsewhere: Whether the labelled items are not among those whose rate is wanted.
         level: How often the interval is to hold the truth.
 
     Returns:
@@ -131,34 +133,42 @@ def rogan_gladen(
         CorrectionRefused: The labels are of one class, or sensitivity + specificity - 1 is below 0.2.
         EvalError: The rows do not fit each other.
 
-    Source: Rogan and Gladen (1978), American J. Epidemiology 107, 71-76; the interval of Lang and Reiczigel (2014),
-        Preventive Veterinary Medicine 113, 13-22, at effective numbers of items where there are clusters.
+    Source: Rogan and Gladen (1978), American J. Epidemiology 107, 71-76; centre and shift of the interval by Lang and
+        Reiczigel (2014), Preventive Veterinary Medicine 113, 13-22; its width by linearisation over clusters, Cochran
+        (1977), Sampling Techniques, section 9A, as flags, sensitivity and specificity may share items and documents.
 
     Example:
         >>> labels, flags = [1] * 50 + [0] * 50, [1] * 45 + [0] * 5 + [1] * 10 + [0] * 40
-        >>> print(rogan_gladen([1] * 310 + [0] * 690, labels, flags))
-        15.7 % [0.0, 27.7]
+        >>> print(rogan_gladen(labels, flags, [1] * 310 + [0] * 690, elsewhere=True))
+        15.7 % [0.0, 28.1]
     """
     from scipy import stats
 
     quality = judge_quality(labels, flags, level=level)
     require_useful(quality)
-    judged, truth, said = binary("judged flags", judged_flags), binary("labels", labels), binary("flags", flags)
-    ids = group_ids(clusters, truth.size)
+    truth, said, rest = binary("labels", labels), binary("flags", flags), binary("unlabelled", unlabelled_flags)
+    ids = _joint_ids(clusters, unlabelled_clusters, truth.size, rest.size)
+    of, total = ids[: truth.size], int(ids.max()) + 1
+    judged, judged_ids = (rest, ids[truth.size :]) if elsewhere else (np.concatenate([said, rest]), ids)
     value = (float(judged.mean()) + quality.specificity.value - 1) / quality.youden
     z = float(stats.norm.ppf((1 + level) / 2))
     # Lang and Reiczigel's adjusted counts: as if z^2 judged and two labelled items of each class were added
-    size = judged.size / design_effect(judged, group_ids(judged_clusters, judged.size))
-    seen = (float(judged.mean()) * size + z**2 / 2) / (size + z**2)
-    sensitivity, with_positives = _adjusted(said[truth == 1], ids[truth == 1])
-    specificity, with_negatives = _adjusted(1 - said[truth == 0], ids[truth == 0])
-    youden = sensitivity + specificity - 1
-    rate = (seen + specificity - 1) / youden
-    spread = (sensitivity * (1 - sensitivity) / with_positives, specificity * (1 - specificity) / with_negatives)
-    shift = 2 * z**2 * (rate * spread[0] - (1 - rate) * spread[1])
-    error = np.sqrt(seen * (1 - seen) / (size + z**2) + rate**2 * spread[0] + (1 - rate) ** 2 * spread[1]) / abs(youden)
-    low, high = rate + shift - z * error, rate + shift + z * error
-    return Estimate(_share(value), _share(low), _share(high), judged.size + truth.size, "Rogan-Gladen", level)
+    seen = (float(judged.sum()) + z**2 / 2) / (judged.size + z**2)
+    hit, hit_variance, hit_pulls = _adjusted(said[truth == 1], of[truth == 1], total)
+    passed, passed_variance, passed_pulls = _adjusted(1 - said[truth == 0], of[truth == 0], total)
+    youden = hit + passed - 1
+    rate = (seen + passed - 1) / youden
+    inside = _share(rate)
+    pulls = _pulls(judged, judged_ids, total) + (1 - inside) * passed_pulls - inside * hit_pulls
+    added = sum(
+        weight**2 * 0.5 / (size + 2) ** 2
+        for weight, size in ((inside, quality.sensitivity.n), (1 - inside, quality.specificity.n))
+    )
+    error = float(np.sqrt(pulls @ pulls + added)) / abs(youden)
+    shift = 2 * z**2 * (rate * hit_variance - (1 - rate) * passed_variance)
+    half = float(stats.t.ppf((1 + level) / 2, max(1, np.unique(of).size - 1))) * error
+    low, high = min(_share(value), _share(rate + shift - half)), max(_share(value), _share(rate + shift + half))
+    return Estimate(_share(value), low, high, truth.size + rest.size, "Rogan-Gladen", level)
 
 
 def prediction_powered(
@@ -251,15 +261,7 @@ def powered(truth: Floats, said: Floats, rest: Floats, clusters: Clusters, rest_
         CorrectionRefused: The labels are of fewer than 3 clusters.
         EvalError: Clusters are given for one part only, or not one for each item.
     """
-    if (clusters is None) != (rest_clusters is None):
-        raise EvalError("give clusters for the labelled and for the other items, or for neither")
-    if clusters is None or rest_clusters is None:
-        ids = np.arange(truth.size + rest.size)
-    else:
-        parts = (clusters, truth.size), (rest_clusters, rest.size)
-        for part, size in parts:
-            group_ids(part, size)  # says which part lacks some
-        ids = group_ids([*clusters, *rest_clusters], truth.size + rest.size)
+    ids = _joint_ids(clusters, rest_clusters, truth.size, rest.size)
     of, rest_of, total = ids[: truth.size], ids[truth.size :], int(ids.max()) + 1
     count = np.unique(of).size
     if count < 3:
@@ -281,10 +283,20 @@ def _pulls(row: Floats, ids: Integers, total: int, scale: float = 1.0) -> Floats
     return np.asarray(sums / row.size * np.sqrt(scale * count / max(1, count - 1)))
 
 
-def _adjusted(hits: Floats, ids: Integers) -> tuple[float, float]:
-    """A share and the number that it rests on, two items added to what the clusters leave of them."""
-    size = hits.size / design_effect(hits, np.unique(ids, return_inverse=True)[1])
-    return (float(hits.mean()) * size + 1) / (size + 2), size + 2
+def _joint_ids(clusters: Clusters, rest_clusters: Clusters, size: int, rest_size: int) -> Integers:
+    """A number for each item's cluster, labelled items first; one document has one number in both parts."""
+    if (clusters is None) != (rest_clusters is None):
+        raise EvalError("give clusters for the labelled and for the other items, or for neither")
+    if clusters is None or rest_clusters is None:
+        return np.arange(size + rest_size)
+    group_ids(clusters, size), group_ids(rest_clusters, rest_size)  # which say what part lacks some
+    return group_ids([*clusters, *rest_clusters], size + rest_size)
+
+
+def _adjusted(hits: Floats, ids: Integers, total: int) -> tuple[float, float, Floats]:
+    """A share as if two items more had been seen, its variance for independent items, and the clusters' pulls."""
+    share = (float(hits.sum()) + 1) / (hits.size + 2)
+    return share, share * (1 - share) / (hits.size + 2), _pulls(hits, ids, total, hits.size / (hits.size + 2))
 
 
 def _same_length(labels: Floats, flags: Floats) -> None:

@@ -92,7 +92,7 @@ def test_it_does_so_at_other_rates(rate: float) -> None:
 def test_rogan_and_gladens_interval_does_too(judge: tuple[float, float], n: int) -> None:
     def corrected(data: Study) -> Estimate:
         rest = data.flags[data.n :]
-        return rogan_gladen(rest, data.truth[: data.n], data.flags[: data.n])
+        return rogan_gladen(data.truth[: data.n], data.flags[: data.n], rest, elsewhere=True)
 
     assert 93 <= coverage(0.127, judge, n, 1, corrected) <= 97
 

@@ -103,7 +103,7 @@ def test_a_judge_that_errs_on_purpose_is_not_believed() -> None:
 )
 def test_a_correction_that_would_mean_nothing_is_refused(labels: list[int], flags: list[int], words: str) -> None:
     with pytest.raises(CorrectionRefused, match=words):
-        rogan_gladen([1] * 100 + [0] * 900, labels, flags)
+        rogan_gladen(labels, flags, [1] * 100 + [0] * 900)
 
 
 def test_too_few_labels_are_refused_with_what_to_do() -> None:
