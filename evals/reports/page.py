@@ -18,6 +18,9 @@ from arriero.evals.reports.packing import MOST_BYTES, pack
 from arriero.evals.reports.pictures import EDGE, SIDE, intervals, rate_picture, reliability
 from arriero.prompts.visible import visible
 
+_MANY = 200
+"""Documents that a page lists at most: more would make it slow to open. A search finds the answers of any."""
+
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -52,7 +55,7 @@ def html(evaluation: Evaluation, *, most_bytes: int = MOST_BYTES) -> str:
         head=headline(evaluation),
         counts=counts(evaluation),
         tables=tables(evaluation),
-        more_documents=documents(evaluation) if len(evaluation.documents) > FEW else None,
+        more_documents=documents(evaluation, _MANY) if len(evaluation.documents) > FEW else None,
         picture=rate_picture(evaluation.answers),
         dots=reliability(evaluation.reliability),
         side=SIDE,

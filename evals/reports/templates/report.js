@@ -343,10 +343,14 @@
 
   // Names of kinds, documents and causes in the tables above become filters.
   function link() {
+    const known = {};
+    for (const name of ["kind", "model", "dataset", "document", "id", "cause"]) {
+      known[name] = new Set(rows.flatMap((row) => [row[name], ...sidesOf(row).map((side) => side[name])]));
+    }
     for (const cell of document.querySelectorAll("[data-filter]")) {
       const { filter, value } = cell.dataset;
       const tried = { kind: ["kind", "model", "dataset"], document: ["document", "id"] }[filter] || [filter];
-      const name = tried.find((one) => rows.some((row) => has(row, one, value)));
+      const name = tried.find((one) => known[one].has(value));
       if (name) cell.replaceChildren(pin(name, value));
     }
   }
