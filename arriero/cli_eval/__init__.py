@@ -2,7 +2,7 @@
 
 import typer
 
-from arriero.cli_eval import label, report, run
+from arriero.cli_eval import label, new, report, run, toolcalls
 from arriero.terminal import example
 
 evals = typer.Typer(
@@ -41,3 +41,22 @@ evals.command(
         "arriero eval report runs/first --markdown >> MODEL_CARD.md",
     ),
 )(report.report)
+
+evals.command(
+    "new",
+    epilog=example(
+        "arriero eval new handbook/ --out handbook.jsonl --url http://localhost:8000/v1 --questions 100",
+        "arriero eval new --accept handbook.review.csv --out reviewed.jsonl",
+        "arriero eval new --robustness noise,no-answer --from reviewed.jsonl --out hard.jsonl",
+    ),
+)(new.new)
+
+evals.command(
+    "toolcalls",
+    epilog=example(
+        "arriero eval toolcalls",
+        "arriero eval toolcalls calls.jsonl --url http://localhost:8000/v1 --grammar both --out runs/calls",
+        "arriero eval toolcalls calls.jsonl --system - --system brief.txt --markdown",
+        "arriero eval toolcalls calls.jsonl --answers answers.jsonl --json",
+    ),
+)(toolcalls.toolcalls)
