@@ -35,6 +35,7 @@ class RunStopped(EvalError):
 class _Task:
     question: Question
     repeat: int
+    again: bool
 
 
 async def run_system(
@@ -98,7 +99,7 @@ async def run_system(
         append = opened.enter_context(run.answering())  # nobody else answers from here on
         kept = run.answers()
         left = [
-            _Task(question, repeat)
+            _Task(question, repeat, found is not None)
             for question in questions.questions
             for repeat in range(repeats)
             if (found := kept.get((question.id, repeat))) is None or (retry_errors and found.error is not None)
@@ -129,7 +130,7 @@ class _Run:
         self._system, self._left, self._seed = system, iter(left), seed
         self._append, self._cache, self._tally = append, cache, tally
         self._answered = False
-        self._held: list[tuple[Answer, ArrieroError]] = []  # failures that the next questions explain
+        self._held: list[tuple[_Task, ArrieroError]] = []  # failures that the next questions explain
         self._stopped: BaseException | None = None
 
     async def answer_all(self, concurrency: int) -> None:
@@ -149,7 +150,7 @@ class _Run:
                 group.start_soon(work)
         if self._stopped is not None:
             raise self._stopped
-        if self._held and not self._answered:
+        if not self._answered and any(not task.again for task, _ in self._held):
             raise self._gone()
         self._settle()
 
@@ -165,7 +166,7 @@ class _Run:
         except _HOPELESS:
             raise
         except _GONE as error:
-            self._held.append((_failed(task, error), error))
+            self._held.append((task, error))
             if len(self._held) >= most_held:
                 raise self._gone() from error
             return
@@ -186,8 +187,8 @@ class _Run:
     def _settle(self) -> None:
         """What was held back was the questions' own fault: others were answered since."""
         held, self._held = self._held, []
-        for answer, _ in held:
-            self._write(answer)
+        for task, error in held:
+            self._write(_failed(task, error))
 
     def _write(self, answer: Answer) -> None:
         self._append(answer)

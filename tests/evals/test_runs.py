@@ -1,0 +1,267 @@
+"""The folder of a run: what it keeps, what it refuses, what survives."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from asked_system import questions
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from arriero.evals.errors import EvalError
+from arriero.evals.items import GroundingItem, Passage, Question, QuestionSet, Said
+from arriero.evals.judgement import Judgement
+from arriero.evals.labels import Label, append_label
+from arriero.evals.runs import (
+    DamagedRun,
+    NoRun,
+    RunBusy,
+    RunDiffers,
+    RunFolder,
+    judge_run,
+    judge_subject,
+    read_subject,
+)
+from arriero.evals.runs.lines import Lines
+from arriero.evals.systems.system import Answer
+
+pytestmark = pytest.mark.anyio
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+
+
+def made(path: Path, *answers: Answer, count: int = 2, repeats: int = 1) -> RunFolder:
+    run = RunFolder.create(path, questions(*["?"] * count), system={"model": "m"}, repeats=repeats)
+    with run.answering() as append:
+        append(*answers)
+    return run
+
+
+@settings(max_examples=40)
+@given(st.lists(st.builds(Answer, TEXT, TEXT, passages=st.tuples(st.builds(Passage, TEXT, TEXT)), error=TEXT)))
+def test_lines_give_back_what_was_appended(tmp_path_factory: pytest.TempPathFactory, answers: list[Answer]) -> None:
+    lines = Lines(tmp_path_factory.mktemp("lines") / "answers.jsonl", Answer)
+    for answer in answers:
+        with lines.appending() as append:
+            append(answer)
+    assert lines.read() == answers
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 200))
+def test_a_file_that_was_cut_anywhere_keeps_its_whole_lines_and_goes_on(
+    tmp_path_factory: pytest.TempPathFactory, cut: int
+) -> None:
+    lines = Lines(tmp_path_factory.mktemp("lines") / "answers.jsonl", Answer)
+    with lines.appending() as append:
+        append(*(Answer(f"q{number}", "text") for number in range(5)))
+    whole = lines.path.read_bytes()
+    left = whole[: max(0, len(whole) - cut)]
+    lines.path.write_bytes(left)
+    kept = left.count(b"\n")
+    assert [one.question_id for one in lines.read()] == [f"q{number}" for number in range(kept)]
+    with lines.appending() as append:
+        append(Answer("new", "text"))
+    assert [one.question_id for one in lines.read()] == [*(f"q{number}" for number in range(kept)), "new"]
+
+
+def test_a_line_that_is_no_answer_is_named(tmp_path: Path) -> None:
+    run = made(tmp_path / "run", Answer("q0", "yes"))
+    with (run.path / "answers.jsonl").open("a") as file:
+        file.write('{"question_id": "q1", "text": 3}\n')
+    with pytest.raises(DamagedRun, match=r"answers\.jsonl:2: text: "):
+        run.answers()
+
+
+def test_two_writers_do_not_mix(tmp_path: Path) -> None:
+    run = made(tmp_path / "run")
+    with run.answering(), pytest.raises(RunBusy, match="another process"), RunFolder.open(run.path).answering():
+        pass
+
+
+def test_a_run_comes_back_with_everything_that_was_asked(tmp_path: Path) -> None:
+    question = Question(
+        "a",
+        "And then?",
+        history=(Said("user", "First?"), Said("assistant", "Hay.")),
+        answers=("oats",),
+        gold_ids=("p",),
+        answerable=True,
+        doc_id="d",
+        kind="k",
+        passages=(Passage("p", "text", "title"),),
+        extra={"level": 3},
+    )
+    RunFolder.create(tmp_path / "run", QuestionSet("s", (question,)), system={"model": "m"}, seed=7)
+    run = RunFolder.open(tmp_path / "run")
+    assert run.questions == {"a": question}
+    assert (run.head.seed, run.head.system, run.name) == (7, {"model": "m"}, "run")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"system": {"model": "m", "prompt": {"sha256": "b"}}}, r'system\.prompt\.sha256 "a" where it is "b" now'),
+        ({"seed": 1}, "seed 0 where it is 1 now"),
+        ({"repeats": 2}, "repeats 1 where it is 2 now"),
+        ({"questions": questions("other?")}, "questions "),
+    ],
+)
+def test_going_on_with_something_else_is_refused_by_name(tmp_path: Path, change: dict[str, object], named: str) -> None:
+    before: dict[str, object] = {
+        "questions": questions("?"),
+        "system": {"model": "m", "prompt": {"sha256": "a"}},
+        "seed": 0,
+        "repeats": 1,
+    }
+    RunFolder.create(tmp_path, **before)  # type: ignore[arg-type]
+    RunFolder.create(tmp_path, **before)  # type: ignore[arg-type]  the same goes on
+    with pytest.raises(RunDiffers, match=named):
+        RunFolder.create(tmp_path, **before | change)  # type: ignore[arg-type]
+
+
+def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(NoRun, match=r"letter\.txt"):
+        RunFolder.create(tmp_path, questions("?"), system={})
+    assert [file.name for file in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def test_a_folder_that_was_left_half_made_is_made_anew(tmp_path: Path) -> None:
+    (tmp_path / "questions.jsonl").write_text('{"id": "ha')
+    with pytest.raises(NoRun, match="holds no run"):
+        RunFolder.open(tmp_path)
+    assert list(RunFolder.create(tmp_path, questions("?"), system={}).questions) == ["q0"]
+
+
+@pytest.mark.parametrize(
+    ("ids", "repeats", "problem"),
+    [((), 1, "no question"), (("a", "a"), 1, "'a' is there twice"), (("a", "a#1"), 2, "'a#1' is there twice")],
+)
+def test_questions_that_cannot_be_told_apart_are_refused(
+    tmp_path: Path, ids: tuple[str, ...], repeats: int, problem: str
+) -> None:
+    asked = QuestionSet("s", tuple(Question(id_, "?") for id_ in ids))
+    with pytest.raises(EvalError, match=problem):
+        RunFolder.create(tmp_path, asked, system={}, repeats=repeats)
+
+
+def test_answers_are_in_the_order_of_the_questions_and_the_last_one_counts(tmp_path: Path) -> None:
+    run = made(
+        tmp_path / "run",
+        Answer("q1", "b", repeat=1),
+        Answer("q0", "", error="down"),
+        Answer("q1", "a"),
+        Answer("q0", "again"),
+        repeats=2,
+    )
+    assert [(one.question_id, one.repeat, one.text) for one in run.answered().answers] == [
+        ("q0", 0, "again"),
+        ("q1", 0, "a"),
+        ("q1", 1, "b"),
+    ]
+    assert [item.id for item in run.items()] == ["q0", "q1", "q1#1"]
+
+
+def test_answers_that_failed_are_no_items(tmp_path: Path) -> None:
+    run = made(tmp_path / "run", Answer("q0", "", error="down"), Answer("q1", ""))
+    assert [item.id for item in run.items()] == ["q1"]
+    assert len(run.answered().answers) == 2
+
+
+class Lengths:
+    """A judge: long answers are hallucinated. It counts what it judged."""
+
+    name, threshold = "lengths", 0.5
+
+    def __init__(self, version: int = 1) -> None:
+        self.fingerprint = {"version": version}
+        self.judged: list[str] = []
+        self.fails_on: set[str] = set()
+
+    async def judge(self, items: list[GroundingItem]) -> list[Judgement]:
+        self.judged += [item.id for item in items]
+        return [
+            Judgement(item.id, self.name, None, failed="no")
+            if item.id in self.fails_on
+            else Judgement(item.id, self.name, min(1.0, len(item.response) / 10))
+            for item in items
+        ]
+
+
+async def test_items_are_judged_once_by_each_version_of_a_judge(tmp_path: Path) -> None:
+    run = made(tmp_path / "run", Answer("q0", "short"), Answer("q1", "long " * 9))
+    first, second = Lengths(), Lengths(2)
+    for judge in (first, first, second, first):
+        judging = await judge_run(run, judge, progress=False)
+        assert {id_: said.score for id_, said in judging.judgements.items()} == {"q0": 0.5, "q1": 1.0}
+        assert read_subject(run.path).judgings["lengths"] == judging
+    assert (first.judged, second.judged) == (["q0", "q1"], ["q0", "q1"])
+    assert run.judgements("lengths").keys() == {"q0", "q1"}
+
+
+async def test_an_answer_that_changed_is_judged_again(tmp_path: Path) -> None:
+    run, judge = made(tmp_path / "run", Answer("q0", "short"), Answer("q1", "other")), Lengths()
+    await judge_run(run, judge, progress=False)
+    with run.answering() as append:
+        append(Answer("q0", "something else"))
+    assert run.judgements("lengths").keys() == {"q1"}
+    await judge_run(run, judge, progress=False)
+    assert judge.judged == ["q0", "q1", "q0"]
+    assert run.judgements("lengths")["q0"].score == 1.0
+
+
+async def test_what_a_judge_failed_on_is_kept_and_judged_again_on_demand(tmp_path: Path) -> None:
+    run, judge = made(tmp_path / "run", Answer("q0", "short"), Answer("q1", "other")), Lengths()
+    judge.fails_on = {"q1"}
+    assert (await judge_run(run, judge, progress=False)).judgements["q1"].failed == "no"
+    judge.fails_on = set()
+    assert (await judge_run(run, judge, progress=False)).judgements["q1"].failed == "no"
+    again = await judge_run(run, judge, progress=False, retry_failed=True)
+    assert (again.judgements["q1"].score, judge.judged) == (0.5, ["q0", "q1", "q1"])
+
+
+async def test_a_judge_that_forgets_items_is_refused(tmp_path: Path) -> None:
+    class Forgetful(Lengths):
+        async def judge(self, items: list[GroundingItem]) -> list[Judgement]:
+            return (await super().judge(items))[1:]
+
+    run = made(tmp_path / "run", Answer("q0", "short"), Answer("q1", "other"))
+    with pytest.raises(EvalError, match="not one for each of 2"):
+        await judge_run(run, Forgetful(), progress=False)
+
+
+async def test_a_file_of_items_is_a_subject_with_labels_and_judgements_beside_it(tmp_path: Path) -> None:
+    file = tmp_path / "answers [1].jsonl"
+    file.write_text(
+        "".join(json.dumps({"id": f"i{n}", "context": ["c"], "response": "r", "label": n}) + "\n" for n in (0, 1))
+    )
+    subject = read_subject(file)
+    assert ([item.label for item in subject.items], subject.questions, subject.answers) == ([0, 1], None, None)
+    append_label(subject.labels_path, Label("i0", "ana", 1))
+    await judge_subject(subject, Lengths(), progress=False)
+    again = read_subject(file)
+    assert [label.value for label in again.labels] == [1]
+    assert again.judgings["lengths"].judgements.keys() == {"i0", "i1"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "answers [1].jsonl",
+        "answers [1].jsonl.labels.jsonl",
+        "answers [1].jsonl.judgements.lengths.jsonl",
+    }
+
+
+def test_what_is_no_subject_is_a_typed_error(tmp_path: Path) -> None:
+    with pytest.raises(EvalError, match="there is no"):
+        read_subject(tmp_path / "nothing")
+    with pytest.raises(NoRun, match=r"run\.json"):
+        read_subject(tmp_path)
+
+
+def test_an_answer_is_an_item_of_its_question(tmp_path: Path) -> None:
+    asked = QuestionSet("s", (replace(questions("?").questions[0], doc_id="d", kind="k"),))
+    run = RunFolder.create(tmp_path / "run", asked, system={"model": "llama"})
+    with run.answering() as append:
+        append(Answer("q0", "text", passages=(Passage("p", "one"), Passage("q", "two"))))
+    (item,) = run.items()
+    assert (item.context, item.doc_id, item.model, item.extra["kind"]) == (("one", "two"), "d", "llama", "k")
