@@ -7,17 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from arriero.evals.items import Question, QuestionSet
+from arriero.evals.systems.facts import told_facts
 from arriero.evals.systems.system import Answer
 from arriero.evals.toolcalls.items import ToolItem
 from arriero.evals.toolcalls.progress import Progress
-from arriero.prompts.errors import ArrieroError
 from arriero.prompts.events import Parsed
 from arriero.prompts.grammar.calls import call_grammar
 from arriero.prompts.grammar.grammar import Limits
 from arriero.prompts.messages import Message, ToolCall
 from arriero.prompts.options import RenderOptions
 from arriero.stack.engine import Sampling, takes_grammars
-from arriero.stack.errors import EngineRejected, EngineUnavailable
+from arriero.stack.errors import EngineRejected
 from arriero.stack.generation import Generation, request, stop_ids
 from arriero.stack.stack import Stack
 
@@ -52,7 +52,7 @@ class ToolCallSystem:
         stack: The model; who made it closes it.
         items: What may be asked.
         prompting: How it is put.
-        about: What else decides the answers, such as a quantization. JSON values.
+        facts: What is known of the engine, as `engine_facts` gives it; None for the model's name alone.
 
     Raises:
         EngineRejected: A grammar is wanted, and the engine takes none.
@@ -76,35 +76,26 @@ class ToolCallSystem:
         items: Sequence[ToolItem],
         prompting: Prompting = Prompting(),
         *,
-        about: Mapping[str, object] | None = None,
+        facts: Mapping[str, object] | None = None,
     ) -> None:
         if prompting.grammar and not takes_grammars(stack.engine):
             raise EngineRejected(f"{stack.engine!r} takes no grammar: ask without one, or install xgrammar")
         self._stack = stack
         self._items = {item.id: item for item in items}
         self._prompting = prompting
-        self._about = dict(about or {})
+        self._facts = told_facts({"model": stack.engine.model}) if facts is None else facts
 
-    @property
-    def name(self) -> str:
-        """Name of the prompting."""
-        return self._prompting.name
+        self.name = prompting.name
 
     @property
     def fingerprint(self) -> Mapping[str, object]:
         """Model, dialect, prompting, versions, and what else was given."""
-        from importlib.metadata import version
-
-        engine = self._stack.engine
+        dialect = self._stack.dialect
         return {
             "kind": "tool calls",
-            "engine": type(engine).__name__,
-            "model": engine.model,
-            "dialect": self._stack.dialect.name,
-            "quantization": getattr(engine, "quantization", None),
+            **self._facts,
+            "dialect": f"{dialect.name} ({dialect.source})",
             "prompting": asdict(self._prompting),
-            "versions": {"arriero": version("arriero")},
-            **self._about,
         }
 
     async def answer(self, question: Question, *, seed: int | None = None) -> Answer:
@@ -119,25 +110,20 @@ class ToolCallSystem:
             be read is there as a call without a name.
 
         Raises:
-            EngineUnavailable: The engine cannot be reached.
+            EngineError: The engine failed, or the question does not fit its context.
+            InvalidMessage: The conversation cannot be rendered.
+            GrammarNotExpressible: A tool's schema cannot be held to.
         """
         begun = time.monotonic()
         asked = _Asked(self._stack, self._items[question.id], self._prompting, seed)
-        error = None
-        try:
-            await asked.run()
-        except EngineUnavailable:
-            raise
-        except ArrieroError as problem:
-            error = f"{type(problem).__name__}: {problem}"
+        await asked.run()
         return Answer(
             question.id,
             "\n".join(text for text in asked.texts if text),
-            calls=() if error else tuple(asked.calls),
+            calls=tuple(asked.calls),
             seconds=time.monotonic() - begun,
             prompt_tokens=asked.prompt_tokens,
             completion_tokens=asked.completion_tokens,
-            error=error,
         )
 
     async def aclose(self) -> None:

@@ -169,12 +169,13 @@ def _problem(value: Any, accepted: Sequence[Any], schema: Any) -> str | None:
 
 def _fits(value: Any, accepted: Sequence[Any], expected: type, named: type | None, schema: Mapping[str, Any]) -> bool:
     """Whether a value is of the declared type, or else of the type of what is accepted."""
+    parts: Sequence[Any] = value if isinstance(value, list) else ()
     if type(value) is not expected:
         return named is not None and type(value) is named
     inner = schema.get("items")
-    item = _CLASSES.get(inner.get("type", "")) if isinstance(value, list) and isinstance(inner, dict) else None
+    item = _CLASSES.get(inner.get("type", "")) if expected is list and isinstance(inner, dict) else None
     return item is None or any(
-        not isinstance(each, list) or all(_item_fits(part, each, item) for part in value) for each in accepted
+        not isinstance(each, list) or all(_item_fits(part, each, item) for part in parts) for each in accepted
     )
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from arriero.evals.statistics import Estimate, cluster_wilson, wilson
+from arriero.evals.measures.rates import share
+from arriero.evals.statistics.estimate import Estimate
 from arriero.evals.systems.system import Answer
 from arriero.evals.toolcalls.asking import calls_by_message
 from arriero.evals.toolcalls.items import ToolItem
@@ -175,7 +176,4 @@ def by_category(scores: Sequence[ItemScore], *, level: float = 0.95) -> Mapping[
 def _rate(events: Sequence[tuple[bool, str]], level: float) -> Estimate | None:
     if not events:
         return None
-    clusters = [cluster for _, cluster in events]
-    if len(set(clusters)) in (1, len(clusters)):  # of one document alone there is nothing to tell its items apart by
-        return wilson(sum(event for event, _ in events), len(events), level=level)
-    return cluster_wilson([int(event) for event, _ in events], clusters, level=level)
+    return share([float(event) for event, _ in events], [cluster for _, cluster in events], level=level)
