@@ -66,8 +66,7 @@ async def test_a_claims_score_is_what_the_models_own_logits_say() -> None:
     from transformers import AutoModelForCausalLM
 
     async with Stack.local() as stack:
-        judge = LlamaJudge(stack, decompose="sentences", alternatives=stack.engine.tokenizer.size)
-        (found,) = await judge.judge([ITEM])
+        (found,) = await LlamaJudge(stack, decompose="sentences").judge([ITEM])
         asked, shown = prompts.fitted(stack, ITEM, [claim.text for claim in found.claims], ROOM)
         tokenizer = stack.engine.tokenizer
     assert (shown, len(asked)) == (2, 3)
@@ -78,7 +77,7 @@ async def test_a_claims_score_is_what_the_models_own_logits_say() -> None:
         with torch.inference_mode():
             probabilities = torch.softmax(model(torch.tensor([prompt])).logits[0, -1].double(), dim=-1)
         mass = {
-            verdict: sum(float(probabilities[id_]) for id_, text in pieces.items() if text and verdict.startswith(text))
+            verdict: max(float(probabilities[id_]) for id_, text in pieces.items() if text and verdict.startswith(text))
             for verdict in VERDICTS
         }
         assert claim.score == pytest.approx(1 - mass["supported"] / sum(mass.values()), abs=1e-4)
@@ -91,8 +90,7 @@ async def test_verdicts_beyond_the_reported_alternatives_are_asked_for_by_themse
         every = LlamaJudge(stack, decompose="sentences", alternatives=stack.engine.tokenizer.size)
         few = LlamaJudge(stack, decompose="sentences", alternatives=1)
         (exact,), (found,) = await every.judge([ITEM]), await few.judge([ITEM])
-    # the best token of each verdict, not all of its tokens: near, not equal
-    assert [claim.score for claim in found.claims] == pytest.approx([claim.score for claim in exact.claims], abs=0.1)
+    assert [claim.score for claim in found.claims] == pytest.approx([claim.score for claim in exact.claims], abs=1e-3)
     assert "too few alternatives" not in (found.caveat or "")
 
 
@@ -234,13 +232,13 @@ async def test_responses_that_claim_nothing_say_so() -> None:
     items = [GroundingItem("a", PASSAGES, " \n"), GroundingItem("b", PASSAGES, "I don't know the answer.")]
     async with scripted(when("List the statements", "[]")) as stack:
         for decompose in ("sentences", "model"):
-            empty, refused = await LlamaJudge(stack, decompose=decompose).judge(items)  # type: ignore[arg-type]
+            empty, refused = await LlamaJudge(stack, decompose=decompose).judge(items)
             assert (empty.score, empty.failed) == (None, "the response is empty: there is nothing to judge")
             assert (refused.score, refused.caveat) == (0.0, "the response makes no claim")
 
 
 async def test_without_grammars_answers_are_read_strictly_and_others_fail() -> None:
-    script = [Say("supported"), Say("Well, it depends."), Say('"Contradicted".')]
+    script = [Say("supported"), Say("Well, maybe."), Say('"Contradicted".')]
     items = [GroundingItem(name, PASSAGES, "Mules fly.") for name in "abc"]
     async with without_grammars(*script) as stack:
         first, second, third = await LlamaJudge(stack, decompose="sentences", concurrency=1).judge(items)
@@ -248,7 +246,7 @@ async def test_without_grammars_answers_are_read_strictly_and_others_fail() -> N
     assert (first.score, third.score) == (0.0, 1.0)
     assert "no probabilities for 1 of 1 verdicts" in (first.caveat or "")
     assert second.score is None
-    assert "answered 'Well, it depends.'" in (second.failed or "")
+    assert "answered 'Well, maybe.'" in (second.failed or "")
 
 
 async def test_without_grammars_unreported_verdicts_are_said_to_be_unweighed() -> None:

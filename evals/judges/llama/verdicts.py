@@ -56,9 +56,10 @@ async def ask(model: Model, prompt: Sequence[int], alternatives: int) -> Verdict
     """Ask for a verdict.
 
     The three words differ in their first letter, so the first token tells them apart: a verdict's probability is that
-    of all tokens that begin its word. Engines report alternatives as the model has them, before the grammar rules any
-    out. A verdict with no token among them is asked for by itself, with a grammar that allows nothing else: its
-    token is then reported whatever its rank. It is left out where it cannot matter.
+    of the likeliest token that begins its word. Engines report alternatives as the model has them, before the grammar
+    rules any out. A verdict with no token among them is asked for by itself, with a grammar that allows nothing else:
+    its likeliest token is then reported whatever its rank, so the number of alternatives does not change a share. It
+    is left out where it cannot matter.
 
     Args:
         model: The judging model.
@@ -123,4 +124,5 @@ def _read(text: str, *, whole: bool) -> Support:
 def _mass(verdict: Support, alternatives: Mapping[int, float], tokenizer: Tokenizer) -> float:
     special = set(tokenizer.special_ids.values())
     texts = {id_: tokenizer.decode([id_]).strip() for id_ in alternatives if id_ not in special}
-    return sum(math.exp(alternatives[id_]) for id_, text in texts.items() if text and verdict.startswith(text))
+    begin = (alternatives[id_] for id_, text in texts.items() if text and verdict.startswith(text))
+    return math.exp(max(begin, default=-math.inf))
