@@ -10,6 +10,8 @@ from arriero.evals.statistics.power import (
     items_for_difference,
     items_for_non_inferiority,
     labels_for_width,
+    margin_for_items,
+    width_of_labels,
 )
 
 __all__ = [
@@ -26,11 +28,13 @@ __all__ = [
     "items_for_non_inferiority",
     "judge_quality",
     "labels_for_width",
+    "margin_for_items",
     "mcnemar",
     "prediction_powered",
     "prediction_powered_difference",
     "rogan_gladen",
     "sign_flip",
     "tango",
+    "width_of_labels",
     "wilson",
 ]

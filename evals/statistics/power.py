@@ -43,6 +43,37 @@ def labels_for_width(
     return max(2, math.ceil((root - linear) / (2 * wanted)))
 
 
+def width_of_labels(
+    labels: int, *, rate: float, agreement: float = 0.0, judged: int | None = None, level: float = 0.95
+) -> float:
+    """Width of the interval of a corrected rate that a number of labels gives.
+
+    Args:
+        labels: The number of labels.
+        rate: The rate that is expected.
+        agreement: Correlation of the judge's scores with the labels: 0 without a judge, 1 for a perfect one.
+        judged: Items that the judge scores without a label; None for as many as one likes.
+        level: How often the interval is to hold the truth.
+
+    Returns:
+        Upper end less lower end.
+
+    Raises:
+        EvalError: A share is not between 0 and 1, or there are no labels.
+
+    Source: as `labels_for_width`.
+
+    Example:
+        >>> round(width_of_labels(171, rate=0.127), 3)
+        0.1
+    """
+    _check(rate=rate, level=level)
+    if labels < 1:
+        raise EvalError(f"labels is {labels!r}: give at least one")
+    gained = agreement**2 * (1.0 if judged is None else judged / (labels + judged))
+    return 2 * _quantile((1 + level) / 2) * math.sqrt(rate * (1 - rate) * (1 - gained) / labels)
+
+
 def items_for_difference(difference: float, *, flipped: float, power: float = 0.8, level: float = 0.95) -> int:
     """Items on which two systems must be compared to find a difference of their rates.
 
@@ -126,11 +157,48 @@ def items_for_non_inferiority(margin: float, *, flipped: float, power: float = 0
         350
     """
     _check(margin=margin, flipped=flipped, power=power, level=level)
+    return math.ceil(_needed(margin, flipped, power, level))
+
+
+def margin_for_items(items: float, *, flipped: float, power: float = 0.8, level: float = 0.95) -> float:
+    """The smallest margin by which a number of items shows that a candidate as good as the baseline is not worse.
+
+    Args:
+        items: Items that both answer; an effective number where they come in clusters.
+        flipped: Share of items on which the two differ, either way.
+        power: How often such a candidate is to pass.
+        level: Level of the two-sided interval whose upper end must stay below the margin.
+
+    Returns:
+        The margin; 1 where no margin passes.
+
+    Raises:
+        EvalError: A share is not between 0 and 1, or there are no items.
+
+    Source: as `items_for_non_inferiority`, solved for the margin.
+
+    Example:
+        >>> round(margin_for_items(350, flipped=0.1), 3)
+        0.05
+    """
+    from scipy import optimize
+
+    if not items > 0:
+        raise EvalError(f"items is {items!r}: give at least one")
+    _check(flipped=flipped, power=power, level=level)
+
+    def needs(margin: float) -> float:
+        return _needed(margin, flipped, power, level) - items
+
+    return float(optimize.brentq(needs, 1e-6, 1 - 1e-6)) if needs(1 - 1e-6) < 0 < needs(1e-6) else 1.0
+
+
+def _needed(margin: float, flipped: float, power: float, level: float) -> float:
     # Variance of a flip, as the test estimates it: as if the candidate were worse by just the margin
     linear, product = 2 * margin - flipped, margin * (1 - margin)
     at_margin = (math.sqrt(linear**2 + 4 * flipped * product) - linear) / 2 + product
     wanted = _quantile((1 + level) / 2) * math.sqrt(at_margin) + _quantile(power) * math.sqrt(flipped)
-    return math.ceil((wanted / margin) ** 2)
+    return float((wanted / margin) ** 2)
 
 
 def _quantile(share: float) -> float:
