@@ -19,7 +19,7 @@ UNWANTED := torchvision torchaudio torchcodec  # CUDA builds, which break `impor
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: .venv/all ## Install if needed, then run the example workflows on the bundled model
+demo: .venv/all ## Install if needed, then run the example workflows and an evaluation on the bundled model
 	@$(MAKE) bubblewrap || echo "trying without it"
 	@$(BIN)/arriero demo
 
@@ -39,12 +39,13 @@ format: .venv/dev ## Format the code and sort its imports
 	@$(BIN)/ruff check --quiet --select I --fix .
 	@$(BIN)/ruff format .
 
-bench: .venv/dev bubblewrap ## Measure what steps, agents, imports, prompts, tools, tracing and the sandbox cost
+bench: .venv/dev bubblewrap chromium ## Measure what steps, agents, imports, prompts, tools, evaluations, tracing and the sandbox cost
 	@$(BIN)/python benchmarks/overhead.py
 	@$(BIN)/python benchmarks/prompts.py
 	@$(BIN)/python benchmarks/tools.py
 	@$(BIN)/python benchmarks/agents.py
 	@$(BIN)/python benchmarks/tracing.py
+	@$(BIN)/python benchmarks/evals.py
 
 fuzz: .venv/dev ## Try the laws of prompts on many more inputs than the tests do
 	@$(BIN)/python -m pytest -q -m hypothesis --hypothesis-profile=fuzz $(or $(TESTS),tests/prompts)
