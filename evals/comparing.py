@@ -19,6 +19,7 @@ from arriero.evals.statistics.power import difference_for_items
 
 By = Literal["labels", "judge"]
 
+_CHOSEN = "the labelled items are no random sample, and nothing corrects a difference by others"
 _FEW_PAIRS = 100
 _FEW_DOCUMENTS = 20
 
@@ -192,7 +193,11 @@ def _compared(
     ]
     before, after = np.array(events, dtype=np.float64).T
     found = compare(before, after, margin=margin, clusters=clusters, draws=draws, level=base.level, seed=seed)
-    corrected, refused = (found.difference, None) if by == "labels" else _corrected(judged, base.level)
+    corrected: Estimate | None = found.difference
+    refused: str | None = None
+    if by == "judge":
+        random = base.random_labels and candidate.random_labels
+        corrected, refused = _corrected(judged, base.level) if random else (None, _CHOSEN)
     return RunComparison(
         base=base.name,
         candidate=candidate.name,

@@ -112,6 +112,7 @@ def evaluate(
         ),
         items=tuple(judged),
         about=dict(about or {}),
+        random_labels=random_labels,
     )
 
 

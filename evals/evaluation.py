@@ -188,6 +188,7 @@ class Evaluation:
         caveats: All that a reader must know before they believe a number.
         items: Every item.
         about: What else the run recorded.
+        random_labels: Whether the labelled items are a random sample of all.
     """
 
     name: str
@@ -207,3 +208,4 @@ class Evaluation:
     caveats: tuple[str, ...] = ()
     items: tuple[Judged, ...] = ()
     about: Mapping[str, object] = field(default_factory=dict)
+    random_labels: bool = True

@@ -2,7 +2,7 @@
 
 import typer
 
-from arriero.cli_eval import label, new, report, run, toolcalls
+from arriero.cli_eval import compare, label, new, report, run, size, toolcalls
 from arriero.terminal import example
 
 evals = typer.Typer(
@@ -60,3 +60,21 @@ evals.command(
         "arriero eval toolcalls calls.jsonl --answers answers.jsonl --json",
     ),
 )(toolcalls.toolcalls)
+
+evals.command(
+    "compare",
+    epilog=example(
+        "arriero eval compare runs/bf16 runs/int4 --margin 0.02",
+        "arriero eval compare runs/base runs/prompt-a runs/prompt-b --html prompts.html",
+        "arriero eval compare answers.jsonl@llama answers.jsonl@gpt-4o --pair task_id --fail-if-worse",
+    ),
+)(compare.compare)
+
+evals.command(
+    "size",
+    epilog=example(
+        "arriero eval size --rate 0.1 --width 0.1",
+        "arriero eval size --difference 0.05 --margin 0.02 --candidates 2",
+        "arriero eval size --items 300 --labels 100 --per-document 5",
+    ),
+)(size.size)
