@@ -28,7 +28,7 @@ from typing import Any
 import anyio
 import numpy as np
 
-from arriero import Stack
+from arriero import SQLiteLog, Stack
 from arriero.evals.calibrating import choose
 from arriero.evals.data import read_items, sample, write_items
 from arriero.evals.evaluate import evaluate
@@ -131,7 +131,7 @@ async def overhead(folder: Path) -> float:
         Question(str(number), f"How high is mount {number}?", passages=(Passage("p", "Mount Orla is high. " * 40),))
         for number in range(QUESTIONS)
     ]
-    stack = Stack(engine, dialect)
+    stack = Stack(engine, dialect, log=SQLiteLog(":memory:"))
     started = time.perf_counter()
     await run_system(
         folder / "run", RagSystem(stack), QuestionSet("mounts", tuple(asked)), concurrency=AT_ONCE, progress=False
