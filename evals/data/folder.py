@@ -26,6 +26,7 @@ _EXTRACTED: dict[str, Literal["html", "pdf"]] = {".html": "html", ".htm": "html"
 _SECONDS = 60.0
 _MOST_TEXT = 5_000_000
 _HEADING = re.compile(r" {0,3}#{1,6}\s+(.*?)\s*#*\s*$", re.MULTILINE)
+_PAGE_MARK = re.compile(r"^\[page \d+\]", re.MULTILINE)
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+")
 
 
@@ -91,7 +92,7 @@ def _read(path: Path, extract: "Extract | None") -> tuple[str, list[str]]:
         document = extract(_EXTRACTED[suffix], path.read_bytes())
         if document.cut:
             raise ToolError(f"it has more than {_MOST_TEXT:,} characters; divide it")
-        lines = [line for line in map(_one_line, document.text.splitlines()) if line]
+        lines = [line for line in map(_one_line, _PAGE_MARK.sub("", document.text).splitlines()) if line]
         return document.title, list(_joined(part for line in lines for part in _cut(line)))
     text = path.read_text("utf-8-sig")
     markdown = suffix != ".txt"

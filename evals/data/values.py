@@ -43,7 +43,8 @@ class Values(Generic[Value]):
 
         Args:
             line: Number of its line.
-            row: What stands there. A field that is null, or empty in a CSV, counts as absent.
+            row: What stands there. A field of the value that is null counts as absent, as does an
+                empty cell of a CSV.
 
         Returns:
             The value; None where a problem was added.
@@ -51,11 +52,11 @@ class Values(Generic[Value]):
         given: dict[str, Any] = {}
         extra: dict[str, object] = {}
         for name, value in row.items():
-            if value is None or (self._text and value == "" and name != "response"):
+            if self._text and value == "" and name != "response":
                 continue
             if name not in self._fields:
                 extra[name] = value
-            else:
+            elif value is not None:
                 given[name] = self._cell(line, name, value) if self._text else _said(name, value)
         if self._keeps:
             given["extra"] = extra
@@ -79,9 +80,9 @@ class Values(Generic[Value]):
             return text
         if text.lstrip().startswith(("[", "{")):
             try:
-                return _said(name, json.loads(text))
+                return _said(name, json.loads(text, strict=False))  # spreadsheets break lines inside of texts
             except (ValueError, RecursionError):
-                if name not in _LISTS:
+                if name not in _LISTS or text.lstrip().startswith('["'):  # "[1] A passage." is a text
                     self._problems.add(line, name, "is no JSON")
                     return ()
         return [text] if name in _LISTS else text
