@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import httpx2
-import pydantic_core
 
 from arriero.evals.errors import EvalError
 from arriero.evals.items import Passage, Question
@@ -144,7 +143,7 @@ class EndpointSystem:
             except NotNow as failure:
                 attempt = await self.server.pause(attempt, failure)
         try:
-            said = pydantic_core.from_json(raw)
+            said = json.loads(raw)
         except ValueError as error:
             raise EngineInterrupted(f"{self.server.url} answered with what is no JSON: {error}") from error
         if not isinstance(said, dict):
