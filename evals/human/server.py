@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import pydantic
+from anyio import CancelScope, get_cancelled_exc_class
 
 from arriero.evals.errors import EvalError
 from arriero.evals.human.importing import LONGEST_NOTE, name_problem
@@ -84,7 +85,13 @@ async def serve_labelling(
         raise CannotLabel(f"the page needs the extra 'serve' ({error}): pip install 'arriero[serve]'") from error
     with _listen(port) as listener:
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, server_header=False, ws="none", timeout_graceful_shutdown=2
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            ws="none",
+            lifespan="off",
+            timeout_graceful_shutdown=2,
         )
         server = uvicorn.Server(config)
         pages.when_finished = partial(setattr, server, "should_exit", True)
@@ -93,7 +100,12 @@ async def serve_labelling(
             announce(annotator, f"{at}{pages.path(annotator)}")
         if visit is not None:
             visit(f"{at}{pages.once(annotators[0])}")
-        await server.serve(sockets=[listener])
+        try:
+            await server.serve(sockets=[listener])
+        except get_cancelled_exc_class():
+            with CancelScope(shield=True):  # it does not close its connections by itself then; that takes 2 s at most
+                await server.shutdown()
+            raise
 
 
 class Pages:

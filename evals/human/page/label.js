@@ -4,7 +4,7 @@ const words = { 1: "hallucinated", 0: "supported", null: "cannot say" };
 const state = { labels: [], at: 0, changes: [], drafts: new Map(), busy: false, noting: null, shown: null, chosen: -1 };
 
 async function ask(method, path, body) {
-  const options = { method, cache: "no-store", headers: {} };
+  const options = { method, cache: "no-store", headers: {}, signal: AbortSignal.timeout(20_000) };
   if (body !== undefined) {
     options.body = JSON.stringify(body);
     options.headers["content-type"] = "application/json";
@@ -13,7 +13,7 @@ async function ask(method, path, body) {
   try {
     answer = await fetch(path, options);
   } catch {
-    throw new Error("not saved: the command that serves this page has ended. Start it again; your labels are kept.");
+    throw new Error("not saved: the command that serves this page has ended. Start it again: what was saved is kept.");
   }
   const found = await answer.json().catch(() => ({}));
   if (!answer.ok) throw new Error(found.error ?? `the server answered ${answer.status}`);
@@ -38,6 +38,7 @@ async function now(work) {
     byId("alert").hidden = false;
     byId("status").textContent = "";
   } finally {
+    showProgress();
     state.busy = false;
     document.body.removeAttribute("aria-busy");
   }
@@ -137,6 +138,7 @@ async function goTo(position) {
   showLabel();
   byId("done").hidden = true;
   byId("item").hidden = byId("choices").hidden = false;
+  document.activeElement?.blur(); // else Enter would press the button again that labelled the last item
   document.querySelector(".said").scrollTop = 0;
   window.scrollTo(0, 0);
 }
@@ -173,7 +175,6 @@ async function save(at, said) {
   else await ask("PUT", `labels/${at}`, said);
   state.labels[at] = said;
   state.drafts.delete(at);
-  showProgress();
 }
 
 const label = (value) =>
@@ -262,6 +263,5 @@ alone(async () => {
   document.title = `${found.name}: labelling`;
   byId("name").textContent = found.name;
   byId("annotator").textContent = found.annotator;
-  showProgress();
   await goTo(firstLeft(0));
 });
