@@ -49,7 +49,7 @@ class Table:
         columns: The heads of its columns; the first names the rows.
         rows: The cells.
         note: What a reader must know to read it; empty where nothing.
-        filter: What the first column names, where a page can show the items of it alone: `kind`, `document`, `cause`.
+        filter: What the first column names, where a page can show the items of it alone: a kind, a document, a cause.
     """
 
     title: str
@@ -112,7 +112,7 @@ def tables(evaluation: Evaluation) -> tuple[Table, ...]:
         _judge(evaluation),
         _questions(evaluation),
         _causes(evaluation),
-        _groups("By kind", "kind", evaluation.kinds, len(evaluation.kinds)),
+        _groups(_shared(evaluation), evaluation.kinds, len(evaluation.kinds)),
         documents(evaluation, FEW),
     )
     return tuple(table for table in found if table.rows)
@@ -129,7 +129,7 @@ def documents(evaluation: Evaluation, most: int | None = None) -> Table:
         The table.
     """
     found = evaluation.documents
-    return _groups("By document", "document", found, len(found) if most is None else most)
+    return _groups("document", found, len(found) if most is None else most)
 
 
 def counts(evaluation: Evaluation) -> str:
@@ -255,12 +255,21 @@ def _causes(evaluation: Evaluation) -> Table:
     return Table("Where the errors came from", ("cause", "answers", "share"), rows, filter="cause")
 
 
-def _groups(title: str, unit: str, groups: Sequence[Group], most: int) -> Table:
+def _shared(evaluation: Evaluation) -> str:
+    """What the items of a group have in common."""
+    items = [one.item for one in evaluation.items]
+    if not items or any(item.extra.get("kind") for item in items):
+        return "kind"
+    return "model" if len({item.model for item in items}) > 1 else "dataset"
+
+
+def _groups(unit: str, groups: Sequence[Group], most: int) -> Table:
     rows = tuple((group.name or "(none)", *_group_cells(group.rate)) for group in groups[:most])
     note = "What is hallucinated: corrected where there are labels enough, else from the labels alone."
     if most < len(groups):
         note += f" The first {most} of {plural(len(groups), unit)}, most flagged first."
-    return Table(title, (unit, "judged", "flagged by the judge", "labelled", "hallucinated"), rows, note, unit)
+    columns = (unit, "judged", "flagged by the judge", "labelled", "hallucinated")
+    return Table(f"By {unit}", columns, rows, note, unit)
 
 
 def _group_cells(rate: Rate) -> tuple[str, ...]:

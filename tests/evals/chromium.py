@@ -1,7 +1,7 @@
 """Chromium, driven over its own protocol: pages that run scripts, seen as a person sees them.
 
-The protocol is Chrome DevTools' (https://chromedevtools.github.io/devtools-protocol/), spoken over two pipes: no port, no
-network, no driver to install.
+The protocol is Chrome DevTools' (https://chromedevtools.github.io/devtools-protocol/), spoken over two pipes: no port,
+no network, no driver to install.
 """
 
 import base64
@@ -35,7 +35,8 @@ _LAYOUT = """(() => {
 const parse = (colour) => colour.match(/[\\d.]+/g).map(Number);
 const light = (colour) => { const [r, g, b] = parse(colour).map((c) => (c /= 255) <= 0.03928 ? c / 12.92
   : ((c + 0.055) / 1.055) ** 2.4); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
-const back = (node) => { for (; node; node = node.parentElement) { const colour = getComputedStyle(node).backgroundColor;
+const back = (node) => { for (; node; node = node.parentElement) {
+  const colour = getComputedStyle(node).backgroundColor;
   if ((parse(colour)[3] ?? 1) > 0.99) return colour; } return "rgb(255,255,255)"; };
 const contrast = (a, b) => (Math.max(light(a), light(b)) + 0.05) / (Math.min(light(a), light(b)) + 0.05);
 const hidden = (node) => node.closest(".hidden, noscript, thead, script, style, option");
@@ -43,7 +44,8 @@ let worst = 99, where = "", wide = [];
 for (const node of document.body.querySelectorAll("*")) {
   const rect = node.getBoundingClientRect();
   if (rect.width && rect.right > innerWidth + 0.5) wide.push(node.tagName + "." + node.getAttribute("class"));
-  if (hidden(node) || !rect.width || ![...node.childNodes].some((one) => one.nodeType === 3 && one.data.trim())) continue;
+  if (hidden(node) || !rect.width) continue;
+  if (![...node.childNodes].some((one) => one.nodeType === 3 && one.data.trim())) continue;
   const style = getComputedStyle(node);
   const ratio = contrast(node.ownerSVGElement ? style.fill : style.color, back(node));
   if (ratio < worst) { worst = ratio; where = node.tagName + "." + node.getAttribute("class"); }
@@ -79,10 +81,11 @@ class Page:
     Args:
         chromium: The browser.
         session: The tab's session.
+        target: The tab.
     """
 
-    def __init__(self, chromium: "Chromium", session: str) -> None:
-        self._chromium, self._session = chromium, session
+    def __init__(self, chromium: "Chromium", session: str, target: str) -> None:
+        self._chromium, self._session, self.target = chromium, session, target
         self.console: list[str] = []
         self.requests: list[str] = []
 
@@ -152,7 +155,7 @@ class Chromium:
         """Open a page in a tab of its own, and wait until it has loaded."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        page = self._pages[session] = Page(self, session)
+        page = self._pages[session] = Page(self, session, target)
         for domain in ("Page", "Network", "Runtime", "Log"):
             page.call(f"{domain}.enable")
         page.call(
@@ -167,6 +170,12 @@ class Chromium:
         while session not in self._loaded:
             self._read(deadline)
         return page
+
+    def close_pages(self) -> None:
+        """Close all tabs that were opened."""
+        for page in self._pages.values():
+            self.call("Target.closeTarget", targetId=page.target)
+        self._pages.clear()
 
     def call(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:
         """Call a method of the protocol."""
@@ -213,8 +222,8 @@ def chromium(profile: Path) -> Iterator[Chromium]:
     assert browser is not None, "there is no Chromium: install it (Debian, Ubuntu: apt-get install chromium)"
     theirs_in, into = os.pipe()
     out, theirs_out = os.pipe()
-    # the protocol is spoken on the descriptors 3 and 4
-    command = ("sh", "-c", f'exec "$@" 3<&{theirs_in} 4>&{theirs_out} 2>/dev/null', "sh", browser, *_FLAGS)
+    # the protocol is spoken on the descriptors 3 and 4; not every sh can name those above 9
+    command = ("bash", "-c", f'exec "$@" 3<&{theirs_in} 4>&{theirs_out} 2>/dev/null', "bash", browser, *_FLAGS)
     process = subprocess.Popen(
         [*command, f"--user-data-dir={profile}", "about:blank"], pass_fds=(theirs_in, theirs_out)
     )

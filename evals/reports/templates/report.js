@@ -349,7 +349,7 @@
     }
     for (const cell of document.querySelectorAll("[data-filter]")) {
       const { filter, value } = cell.dataset;
-      const tried = { kind: ["kind", "model", "dataset"], document: ["document", "id"] }[filter] || [filter];
+      const tried = filter === "document" ? ["document", "id"] : [filter];
       const name = tried.find((one) => known[one].has(value));
       if (name) cell.replaceChildren(pin(name, value));
     }
