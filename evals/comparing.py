@@ -266,11 +266,17 @@ def _caveats(
 
 
 def _adjusted(found: RunComparison, p_value: float, candidates: int) -> RunComparison:
-    conclusion = found.conclusion
+    """With the p value for several candidates; a conclusion that it does not bear out is taken back."""
+    conclusion, caveats = found.conclusion, found.caveats
     if candidates > 1 and conclusion in ("worse", "better") and p_value > 1 - found.level:
         passes = (found.corrected or found.found.difference).high < found.found.margin
         conclusion = "not worse" if passes else "undecided"
-    return replace(found, p_adjusted=p_value, conclusion=conclusion)
+        caveats = (
+            *caveats,
+            f"{found.candidate} alone would count as {found.conclusion}; among {candidates} candidates one may look so"
+            f" by chance (adjusted p {p_value:.3f}).",
+        )
+    return replace(found, p_adjusted=p_value, conclusion=conclusion, caveats=caveats)
 
 
 def _smallest(differences: Floats, clusters: Clusters, level: float) -> float | None:

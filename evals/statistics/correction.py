@@ -142,7 +142,7 @@ def rogan_gladen(
         >>> print(rogan_gladen(labels, flags, [1] * 310 + [0] * 690, elsewhere=True))
         15.7 % [0.0, 28.1]
     """
-    from scipy import stats
+    from scipy import special
 
     quality = judge_quality(labels, flags, level=level)
     require_useful(quality)
@@ -151,7 +151,7 @@ def rogan_gladen(
     of, total = ids[: truth.size], int(ids.max()) + 1
     judged, judged_ids = (rest, ids[truth.size :]) if elsewhere else (np.concatenate([said, rest]), ids)
     value = (float(judged.mean()) + quality.specificity.value - 1) / quality.youden
-    z = float(stats.norm.ppf((1 + level) / 2))
+    z = float(special.ndtri((1 + level) / 2))
     # Lang and Reiczigel's adjusted counts: as if z^2 judged and two labelled items of each class were added
     seen = (float(judged.sum()) + z**2 / 2) / (judged.size + z**2)
     hit, hit_variance, hit_pulls = _adjusted(said[truth == 1], of[truth == 1], total)
@@ -166,7 +166,7 @@ def rogan_gladen(
     )
     error = float(np.sqrt(pulls @ pulls + added)) / abs(youden)
     shift = 2 * z**2 * (rate * hit_variance - (1 - rate) * passed_variance)
-    half = float(stats.t.ppf((1 + level) / 2, max(1, np.unique(of).size - 1))) * error
+    half = float(special.stdtrit(max(1, np.unique(of).size - 1), (1 + level) / 2)) * error
     low, high = min(_share(value), _share(rate + shift - half)), max(_share(value), _share(rate + shift + half))
     return Estimate(_share(value), low, high, truth.size + rest.size, "Rogan-Gladen", level)
 
@@ -211,7 +211,7 @@ def prediction_powered(
         >>> bool(rate.low < truth.mean() < rate.high)
         True
     """
-    from scipy import stats
+    from scipy import special
 
     check_level(level)
     truth, said, rest = binary("labels", labels), numbers("scores", scores), numbers("unlabelled", unlabelled_scores)
@@ -228,7 +228,7 @@ def prediction_powered(
     inside = float(np.clip(found.value, 0.5 / truth.size, 1 - 0.5 / truth.size))
     # As if two items more had been seen whose residuals are one off each way
     variance = found.variance + 2 * 0.5 / (truth.size + 2) ** 2
-    quantile = float(stats.t.ppf((1 + level) / 2, found.freedom))
+    quantile = float(special.stdtrit(found.freedom, (1 + level) / 2))
     low, high = score_interval(inside, inside * (1 - inside) / variance, quantile)
     value = _share(found.value)
     return Estimate(value, min(low, value), max(high, value), truth.size + rest.size, "PPI++", level)
@@ -289,7 +289,11 @@ def _joint_ids(clusters: Clusters, rest_clusters: Clusters, size: int, rest_size
         raise EvalError("give clusters for the labelled and for the other items, or for neither")
     if clusters is None or rest_clusters is None:
         return np.arange(size + rest_size)
-    group_ids(clusters, size), group_ids(rest_clusters, rest_size)  # which say what part lacks some
+    for part, length in ((clusters, size), (rest_clusters, rest_size)):
+        if len(part) != length:
+            group_ids(part, length)  # which says so
+    if isinstance(clusters, np.ndarray) and isinstance(rest_clusters, np.ndarray):
+        return group_ids(np.concatenate([clusters, rest_clusters]), size + rest_size)
     return group_ids([*clusters, *rest_clusters], size + rest_size)
 
 

@@ -49,7 +49,7 @@ def prediction_powered_difference(
         >>> bool(found.low < 0.05 < found.high)
         True
     """
-    from scipy import stats
+    from scipy import special
 
     check_level(level)
     truth, said, rest = numbers("labels", labels), numbers("scores", scores), numbers("unlabelled", unlabelled_scores)
@@ -63,6 +63,6 @@ def prediction_powered_difference(
     value = float(np.clip(found.value, -1, 1))
     # As if two pairs more had been seen, one that flips each way
     error = float(np.sqrt(found.variance + 2 / (truth.size + 2) ** 2))
-    half = float(stats.t.ppf((1 + level) / 2, found.freedom)) * error
+    half = float(special.stdtrit(found.freedom, (1 + level) / 2)) * error
     low, high = max(-1.0, value - half), min(1.0, value + half)
     return Estimate(value, low, high, truth.size + rest.size, "PPI++", level)

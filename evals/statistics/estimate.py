@@ -90,6 +90,8 @@ def group_ids(clusters: Clusters, size: int) -> Integers:
         return np.arange(size)
     if len(clusters) != size:
         raise EvalError(f"clusters: {len(clusters)} for {size} items; give one for each")
+    if isinstance(clusters, np.ndarray) and clusters.dtype.kind in "iub":
+        return np.unique(clusters, return_inverse=True)[1]
     numbered: dict[Hashable, int] = {}
     return np.fromiter((numbered.setdefault(cluster, len(numbered)) for cluster in clusters), np.intp, size)
 

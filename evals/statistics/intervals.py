@@ -100,7 +100,7 @@ def score_mean(values: ArrayLike, clusters: Clusters = None, *, level: float = 0
         >>> print(score_mean([1.0, 0.5, 1.0, 1.0] * 5))
         87.5 % [66.9, 96.0]
     """
-    from scipy import stats
+    from scipy import special
 
     check_level(level)
     row = numbers("values", values)
@@ -108,13 +108,13 @@ def score_mean(values: ArrayLike, clusters: Clusters = None, *, level: float = 0
         raise EvalError("values: give a number from 0 to 1 for each item")
     rate = float(row.mean())
     if clusters is None:
-        low, high = score_interval(rate, row.size, float(stats.norm.ppf((1 + level) / 2)))
+        low, high = score_interval(rate, row.size, float(special.ndtri((1 + level) / 2)))
         return Estimate(rate, low, high, row.size, "Wilson", level)
     ids = group_ids(clusters, row.size)
     count = int(ids.max()) + 1
     if count < 2:
         raise EvalError("all items are of one cluster: an interval needs at least two documents")
-    quantile = float(stats.t.ppf((1 + level) / 2, count - 1))
+    quantile = float(special.stdtrit(count - 1, (1 + level) / 2))
     low, high = score_interval(rate, row.size / design_effect(row, ids), quantile)
     return Estimate(rate, low, high, row.size, "cluster Wilson", level)
 

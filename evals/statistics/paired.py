@@ -162,12 +162,12 @@ def tango(lost: int, won: int, n: int, *, level: float = 0.95) -> Estimate:
         >>> print(tango(2, 0, 100))
         2.0 % [-1.8, 7.0]
     """
-    from scipy import stats
+    from scipy import special
 
     check_level(level)
     if n < 1 or lost < 0 or won < 0 or lost + won > n:
         raise EvalError(f"{lost} and {won} flips of {n} items: give no more flips than items")
-    low, high = _tango_ends(lost, won, n, float(stats.norm.ppf((1 + level) / 2)))
+    low, high = _tango_ends(lost, won, n, float(special.ndtri((1 + level) / 2)))
     return Estimate((lost - won) / n, low, high, n, "Tango", level)
 
 
@@ -196,7 +196,7 @@ def cluster_tango(differences: ArrayLike, clusters: Clusters, *, level: float = 
         >>> print(cluster_tango([1, 0, 0, 0, 0] * 20, [item // 5 for item in range(100)]))
         20.0 % [13.0, 29.5]
     """
-    from scipy import stats
+    from scipy import special
 
     check_level(level)
     row = numbers("differences", differences)
@@ -208,7 +208,7 @@ def cluster_tango(differences: ArrayLike, clusters: Clusters, *, level: float = 
         raise EvalError("all items are of one cluster: an interval needs at least two documents")
     effect = design_effect(row, ids)
     lost, won = float((row == 1).sum()) / effect, float((row == -1).sum()) / effect
-    low, high = _tango_ends(lost, won, row.size / effect, float(stats.t.ppf((1 + level) / 2, count - 1)))
+    low, high = _tango_ends(lost, won, row.size / effect, float(special.stdtrit(count - 1, (1 + level) / 2)))
     return Estimate(float(row.mean()), low, high, row.size, "cluster Tango", level)
 
 

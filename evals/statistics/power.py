@@ -202,9 +202,9 @@ def _needed(margin: float, flipped: float, power: float, level: float) -> float:
 
 
 def _quantile(share: float) -> float:
-    from scipy import stats
+    from scipy import special
 
-    return float(stats.norm.ppf(share))
+    return float(special.ndtri(share))
 
 
 def _check(**shares: float) -> None:
