@@ -21,7 +21,7 @@ class Sentence:
 
 
 def claims_of(response: str) -> list[Sentence]:
-    """The sentences of a response, in order; those without a letter or digit are left out.
+    r"""The sentences of a response, in order; those without a letter or digit are left out.
 
     For text of any script, in time that grows with its length alone: paragraphs, lists, headings, tables, quotations,
     citations such as `[1]`, abbreviations, text with spaces before its full stops. A fenced block of code is one
@@ -34,7 +34,7 @@ def claims_of(response: str) -> list[Sentence]:
         The sentences. They do not overlap, and all letters and digits but list markers are in one of them.
 
     Example:
-        >>> [one.text for one in claims_of("Dr. Gray bred mules. They ate 2.5 kg:\\n- hay\\n- oats [1]. Not meat!")]
+        >>> [one.text for one in claims_of("Dr. Gray bred mules. They ate 2.5 kg:\n- hay\n- oats [1]. Not meat!")]
         ['Dr. Gray bred mules.', 'They ate 2.5 kg:', 'hay', 'oats [1].', 'Not meat!']
     """
     found = []

@@ -1,0 +1,158 @@
+"""The judge that needs no model server."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+import anyio.to_thread
+import numpy as np
+
+from arriero.evals.items import GroundingItem, Span
+from arriero.evals.judgement import Claim, Judgement
+from arriero.evals.judges.offline.features import Reading, read
+from arriero.evals.judges.offline.findings import reasons_of, spans_of, verdict_of
+from arriero.evals.judges.offline.model import SHIPPED, Model, load
+from arriero.evals.judges.offline.words import WORD
+from arriero.evals.measures.language import language
+
+VERSION = 1
+"""Counted up when the same model comes to mean other scores."""
+
+LONGEST = 20_000
+"""Characters of a response beyond which it is unlike all that the judge was trained on."""
+
+_REASONS = 6
+_UNLIKE = 0.5
+
+
+class OfflineJudge:
+    """Ranks responses by the words, numbers, dates, names and negations that their passages lack.
+
+    Lexical: no model server, no network, some hundred items a second on one core, the same scores on every machine.
+    A small classifier weighs what is counted, with weights of its own for the kinds of text it was trained on and
+    general ones for all others. It sees words, not meaning: a response in other words looks worse than it is, a fact
+    that is changed by one common word looks better. So it is for ranking answers for review and for making a
+    correction narrower (prediction-powered inference); the share that it flags is no rate of hallucination.
+    `CARD.md` beside this module says how good it is, and where not.
+
+    The score of a response is that of its worst sentence: the classifier judges the response whole, and the other
+    sentences stand below by as much as they lack less.
+
+    Args:
+        model: A model that `python -m arriero.evals.judges.offline.train` wrote; None for the one that ships.
+
+    Raises:
+        EvalError: The model cannot be read.
+
+    Example:
+        >>> import anyio
+        >>> item = GroundingItem("a", ("Mules are patient. A mule eats 7 kg of hay.",), "A mule eats 9 kg of fish.")
+        >>> found = anyio.run(OfflineJudge().judge, [item])[0]
+        >>> found.reasons[0]
+        'numbers that the passages lack: "9"'
+        >>> [item.response[span.start : span.end] for span in found.spans]
+        ['9', 'of fish']
+    """
+
+    name = "offline"
+
+    def __init__(self, *, model: Path | None = None) -> None:
+        self._path = model or SHIPPED
+        self._model = load(self._path)
+
+    @property
+    def threshold(self) -> float:
+        """Score from which an item is flagged: where the mean balanced accuracy over the training sets is highest."""
+        return self._model.threshold
+
+    @property
+    def fingerprint(self) -> Mapping[str, object]:
+        """Kind, version and digest of the model."""
+        return {"kind": "offline", "version": VERSION, "model": self._path.name, "revision": _digest(self._path)}
+
+    async def judge(self, items: Sequence[GroundingItem]) -> list[Judgement]:
+        """Judge items, in a thread: counting is work for the processor.
+
+        Args:
+            items: The items.
+
+        Returns:
+            A judgement for each, in order; what stands beside an item does not change it. An item without a word in
+            its passages has `failed`.
+        """
+        return await anyio.to_thread.run_sync(self.judge_now, items)
+
+    def judge_now(self, items: Sequence[GroundingItem]) -> list[Judgement]:
+        """`judge`, for code that is not asynchronous.
+
+        Args:
+            items: The items.
+        """
+        told = [item for item in items if any(WORD.search(passage) for passage in item.context)]
+        asked = [item for item in told if WORD.search(item.response)]
+        readings = [read(item, self._model.weight) for item in asked]
+        found = {}
+        if readings:
+            scores, kinds = self._model.scores(readings)
+            # By place, not by id: ids are unique in a file, not in what a caller puts together.
+            for item, reading, score, kind in zip(asked, readings, scores, kinds.sum(axis=1), strict=True):
+                found[id(item)] = _judgement(self._model, item, reading, round(float(score), 6), float(kind))
+        able = {id(item) for item in told}
+        return [found.get(id(item)) or _without(item, id(item) in able) for item in items]
+
+
+def _without(item: GroundingItem, told: bool) -> Judgement:
+    """What is said of an item that lacks its passages or its response."""
+    if not told:
+        return Judgement(
+            item.id, OfflineJudge.name, None, failed="no word in its passages: there is nothing to rest on"
+        )
+    caveat = "the response has no words: nothing is claimed, so nothing is hallucinated"
+    return Judgement(item.id, OfflineJudge.name, 0.0, caveat=caveat)
+
+
+def _judgement(model: Model, item: GroundingItem, reading: Reading, score: float, known: float) -> Judgement:
+    blame = model.blame(reading.counts)
+    odds = np.log(max(score, 1e-9) / max(1 - score, 1e-9))
+    claims, spans = [], list[Span]()
+    for (start, end, words), counts, closest, one in zip(
+        reading.sentences, reading.counts, reading.closest, blame, strict=True
+    ):
+        # The worst sentence has the response's score itself, not a rounded way there and back.
+        below = score if one == blame.max() else round(float(1 / (1 + np.exp(blame.max() - one - odds))), 6)
+        label = "unsupported" if below >= model.threshold else "not found"
+        spans += spans_of(item.response, start, end, words, closest, label)
+        reasons = reasons_of(words, counts, closest, reading.context)
+        verdict = verdict_of(below, model.threshold, counts, closest)
+        claims.append(Claim(item.response[start:end], verdict, min(below, score), Span(start, end, verdict), reasons))
+    worst = sorted(claims, key=lambda claim: -claim.score)
+    first = tuple(dict.fromkeys(reason for claim in worst for reason in claim.reasons))[:_REASONS]
+    caveat = "; ".join(_caveats(item, known)) or None
+    return Judgement(
+        item.id,
+        OfflineJudge.name,
+        score,
+        claims=tuple(claims),
+        spans=tuple(spans),
+        reasons=first,
+        caveat=caveat,
+    )
+
+
+def _caveats(item: GroundingItem, known: float) -> list[str]:
+    found = []
+    for what, text in (("response", item.response), ("passages", " ".join(item.context[:3]))):
+        spoken = language(text)
+        if spoken not in (None, "English"):
+            found.append(f"the {what} seem to be in another language than English ({spoken}), which it cannot read")
+    if len(item.response) > LONGEST:
+        found.append(f"a response of {len(item.response):,} characters is far longer than those it was trained on")
+    if not found and known < _UNLIKE:
+        found.append("unlike the texts that it was trained on: the score ranks, and means little by itself")
+    return found
+
+
+@cache
+def _digest(path: Path) -> str:
+    return "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()[:16]

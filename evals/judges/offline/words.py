@@ -1,0 +1,227 @@
+"""Text as the offline judge reads it: words by their stems, numbers, names, negation; sentences and their words."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import compress, pairwise
+
+from arriero.evals.judges.claims import claims_of
+
+FUNCTION_WORDS = frozenset(
+    "a an the of in to on at for with by from as is are was were be been being am do does did done has have had having"
+    " and or but if then than that this these those it its he she they him his her them their hers theirs we us our"
+    " you your i me my mine who whom whose which what when where why how there here so such also too very can could"
+    " may might must shall should will would about into over under between during after before up down out off again"
+    " more most some any each other own same s t just d m ve re ll well really".split()
+)
+NEGATIONS = frozenset(
+    "no not never none nobody nothing neither nor without cannot unable lack lacks lacked fails failed n't dont doesnt"
+    " didnt wont isnt arent wasnt werent cant".split()
+)
+HEDGES = frozenset(
+    "may might could possibly perhaps likely probably suggest suggests appear appears seem seems potentially often"
+    " usually sometimes generally typically some".split()
+)
+FIRST_PERSON = frozenset("i i'm i've i'd me my mine we our you your".split())
+_NUMBERS = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
+    " eighteen nineteen twenty"
+)
+NUMBER_WORDS = {word: str(value) for value, word in enumerate(_NUMBERS.split())} | {
+    "thirty": "30",
+    "forty": "40",
+    "fifty": "50",
+    "sixty": "60",
+    "seventy": "70",
+    "eighty": "80",
+    "ninety": "90",
+    "hundred": "100",
+    "thousand": "1000",
+    "million": "1000000",
+    "billion": "1000000000",
+    "first": "1",
+    "second": "2",
+    "third": "3",
+}
+DATES = frozenset(
+    "january february april june july august september october november december"
+    " monday tuesday wednesday thursday friday saturday sunday".split()
+)
+# A word of more than 40 letters is taken in pieces: nothing here grows with what is no word.
+WORD = re.compile(r"[^\W\d_]{1,40}+(?:['’][^\W\d_]{1,40}+)?+|\d{1,40}+(?:[.,:]\d{1,40}+){0,8}+")
+_POSTINGS = 64
+_SUFFIXES = [  # longer ones before their own endings
+    ending.split("=")
+    for ending in (
+        "ational=ate ization=ize iveness=ive fulness=ful ements=e ations=ate ement=e ation=ate ators=ate ities=ity"
+        " ator=ate ingly= edly= ings= ies=y ied=y ing= ers= est= ed= ly= es= er= s="
+    ).split()
+]
+_BY_LAST = {
+    last: [(suffix, kept) for suffix, kept in _SUFFIXES if suffix.endswith(last)]
+    for last in {suffix[-1] for suffix, _ in _SUFFIXES}
+}
+
+
+@lru_cache(maxsize=100_000)
+def stem(word: str) -> str:
+    """A word without its ending, a number in one form.
+
+    Rough on purpose: the same ending goes everywhere, so that forms of one word meet.
+
+    Example:
+        >>> stem("Breeders"), stem("bred"), stem("1,500"), stem("twelve")
+        ('breed', 'bred', '1500', '12')
+    """
+    word = word.lower().replace("’", "'").removesuffix("'s")
+    if word in NUMBER_WORDS:
+        return NUMBER_WORDS[word]
+    if word[:1].isdigit():
+        return word.replace(",", "").rstrip(".")
+    if len(word) > 4:
+        for suffix, kept in _BY_LAST.get(word[-1], ()):
+            if word.endswith(suffix) and len(word) - len(suffix) >= 3:
+                word = word[: len(word) - len(suffix)] + kept
+                break
+        if len(word) > 3 and word[-1] == word[-2] and word[-1] not in "aeiouls":
+            word = word[:-1]
+        return word[:-1] if word.endswith("e") and len(word) > 3 else word
+    return word[:-1] if len(word) == 4 and word.endswith("s") and not word.endswith("ss") else word
+
+
+@lru_cache(maxsize=100_000)
+def _known(word: str) -> tuple[str, str, bool, bool]:
+    """Stem, lower case, whether it says something by itself, whether it negates."""
+    stemmed, lower = stem(word), word.lower().replace("’", "'")
+    negates = lower in NEGATIONS or lower.endswith("n't")
+    content = stemmed[:1].isdigit() or (len(stemmed) > 1 and lower not in FUNCTION_WORDS and not negates)
+    return stemmed, lower, content, negates
+
+
+class Words:
+    """The words of a sentence.
+
+    Args:
+        text: The sentence.
+
+    Attributes:
+        raw: The words as they stand.
+        lower: In lower case.
+        stems: Their stems.
+        says: Whether each says something by itself: no function word, no negation.
+        content: Stems of those that do, in order.
+        negated: Whether it holds a negation.
+    """
+
+    __slots__ = ("content", "lower", "negated", "raw", "says", "stems")
+
+    def __init__(self, text: str) -> None:
+        self.raw: list[str] = WORD.findall(text)
+        self.stems: tuple[str, ...] = ()
+        self.lower: tuple[str, ...] = ()
+        self.says: tuple[bool, ...] = ()
+        negates: tuple[bool, ...] = ()
+        if self.raw:
+            self.stems, self.lower, self.says, negates = zip(*map(_known, self.raw), strict=True)
+        self.content = tuple(compress(self.stems, self.says))
+        self.negated = any(negates)
+
+    @property
+    def numbers(self) -> list[str]:
+        """Numbers, in one form."""
+        return [one for one in self.stems if one[0].isdigit()]
+
+    @property
+    def names(self) -> list[str]:
+        """Stems of capitalised words inside the sentence, and of days and months."""
+        return [
+            stemmed
+            for place, (word, stemmed, lower, says) in enumerate(
+                zip(self.raw, self.stems, self.lower, self.says, strict=True)
+            )
+            if lower in DATES or (place and says and word[0].isupper())
+        ]
+
+    @property
+    def pairs(self) -> list[str]:
+        """Each word with the next, by stems."""
+        return list(map(" ".join, pairwise(self.stems)))
+
+    @property
+    def triples(self) -> list[str]:
+        """Each word with the next two, by stems."""
+        return list(map(" ".join, zip(self.stems, self.stems[1:], self.stems[2:], strict=False)))
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The words of passages, and in which of their sentences they stand.
+
+    Args:
+        negated: Whether each sentence is negated, for the sentences of all passages in order.
+        words: All stems.
+        beginnings: First five letters of all longer stems.
+        pairs: All pairs of neighbouring stems.
+        triples: All triples.
+        contents: Content words of each sentence.
+        places: Sentences in which a content word stands: the first 64, for what stands in more tells nothing.
+        passages: Content words of each passage.
+        characters: Length of all passages.
+    """
+
+    negated: list[bool]
+    words: frozenset[str]
+    beginnings: frozenset[str]
+    pairs: frozenset[str]
+    triples: frozenset[str]
+    contents: list[frozenset[str]]
+    places: dict[str, list[int]]
+    passages: list[frozenset[str]]
+    characters: int
+
+    def knows(self, stemmed: str) -> bool:
+        """Whether a word or one that begins like it is in the passages."""
+        return stemmed in self.words or (len(stemmed) > 5 and stemmed[:5] in self.beginnings)
+
+
+@lru_cache(maxsize=32)
+def read_context(passages: tuple[str, ...]) -> Context:
+    """The words of passages. Kept for the last 32 contexts: answers about one document come together."""
+    words: set[str] = set()
+    pairs: set[str] = set()
+    triples: set[str] = set()
+    negated: list[bool] = []
+    contents: list[frozenset[str]] = []
+    places: dict[str, list[int]] = {}
+    by_passage: list[frozenset[str]] = []
+    for passage in passages:
+        first = len(contents)
+        for sentence in claims_of(passage):
+            one = Words(sentence.text)
+            words.update(one.stems)
+            pairs.update(one.pairs)
+            triples.update(one.triples)
+            contents.append(content := frozenset(one.content))
+            for word in content:
+                held = places.setdefault(word, [])
+                if len(held) < _POSTINGS:
+                    held.append(len(negated))
+            negated.append(one.negated)
+        by_passage.append(frozenset().union(*contents[first:]))
+    return Context(
+        negated,
+        frozenset(words),
+        frozenset([word[:5] for word in words]),
+        frozenset(pairs),
+        frozenset(triples),
+        contents,
+        places,
+        by_passage,
+        sum(map(len, passages)),
+    )
+
+
+def sentences_of(response: str) -> Sequence[tuple[int, int, Words]]:
+    """The sentences of a response that hold words, with their places."""
+    return [(one.start, one.end, Words(one.text)) for one in claims_of(response)]
