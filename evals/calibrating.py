@@ -1,23 +1,22 @@
 """From a random sample that people label to how good a judge is, and the rate corrected for it."""
 
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from arriero.evals.errors import EvalError
 from arriero.evals.evaluation import Rate
 from arriero.evals.human.agreement import Agreement, agreement
 from arriero.evals.human.labelling import in_random_order
 from arriero.evals.items import GroundingItem
-from arriero.evals.labels import Consensus, Label, consensus
-from arriero.evals.runs.judging import Judging
-from arriero.evals.runs.subject import beside
+from arriero.evals.labels import Consensus, consensus
+from arriero.evals.statistics.power import width_of_labels
 
 if TYPE_CHECKING:
     from arriero.evals.judges.calibration import Calibration
+    from arriero.evals.runs import Judging, Subject
 
 _FORMAT = 1
 _MORE = (50, 100, 150, 200, 300, 500, 1_000, 2_000)
@@ -71,15 +70,16 @@ class Calibrated:
 
     Args:
         judge: The judge's fingerprint, name and threshold.
-        plan: Which items were chosen; None where all labels there are were taken.
+        plan: Which items were chosen; None where every label counts.
         rate: The rate before and after the correction, and the judge's sensitivity and specificity.
         agreement: How far two people agree; None where fewer than 10 items have two labels.
         said: What people say together.
-        from_items: Labels among those used that the items came with.
+        came_along: Labels among those used that the items came with.
         unlabelled: Chosen items that nobody has labelled yet.
         disputed: Chosen items on which people differ.
         unsure: Chosen items of which nobody could say.
         forecast: What more labels would bring; empty where nothing was corrected.
+        caveats: What a reader must know before they believe the rate.
     """
 
     judge: Mapping[str, object]
@@ -87,11 +87,12 @@ class Calibrated:
     rate: Rate
     agreement: Agreement | None
     said: Consensus
-    from_items: int
+    came_along: int
     unlabelled: tuple[str, ...]
     disputed: tuple[str, ...]
     unsure: tuple[str, ...]
     forecast: tuple[Forecast, ...]
+    caveats: tuple[str, ...] = ()
 
 
 def choose(
@@ -136,25 +137,15 @@ def choose(
     return Plan(seed, tuple(item.id for item in chosen), len(items), len(_documents(chosen)), len(_documents(items)))
 
 
-def calibrate(
-    items: Sequence[GroundingItem],
-    judging: Judging,
-    labels: Iterable[Label],
-    *,
-    plan: Plan | None,
-    level: float = 0.95,
-    seed: int = 0,
-) -> Calibrated:
+def calibrate(subject: "Subject", judging: "Judging", *, level: float = 0.95, seed: int = 0) -> Calibrated:
     """Say how good a judge is, and correct the rate that it measures.
 
-    Labels that the items came with count where nobody said anything.
+    Labels that the items came with count where nobody said anything. Where items were chosen (`write_plan`), labels of
+    others do not count, and PPI++ corrects; else every label does, and Rogan and Gladen's correction.
 
     Args:
-        items: All items.
-        judging: The judge, and what it said of them.
-        labels: What people said.
-        plan: Which items were chosen to be labelled: labels of others do not count, and PPI++ corrects. None to take
-            every label there is, chosen at random or not: then Rogan-Gladen corrects.
+        subject: A run, or a file of items, with its labels.
+        judging: The judge, and what it said of the items.
         level: How often each interval is to hold the truth.
         seed: Seed of what is drawn.
 
@@ -162,60 +153,52 @@ def calibrate(
         What was found. Where the labels allow no correction, its rate says why.
 
     Raises:
-        EvalError: There are no items.
+        EvalError: There are no items, or the file of chosen items is damaged.
 
     Example:
+        >>> import tempfile
         >>> from arriero.evals.judgement import Judgement
-        >>> items = [GroundingItem(str(n), ("Mules are patient.",), "Mules fly.") for n in range(1_000)]
+        >>> from arriero.evals.runs import Judging, Subject
+        >>> items = tuple(GroundingItem(str(n), ("Mules are patient.",), "Mules fly.") for n in range(1_000))
         >>> truth = {item.id: int(n % 5 == 0) for n, item in enumerate(items)}
         >>> said = {id_: Judgement(id_, "mine", 0.8 if value else 0.3) for id_, value in truth.items()}
-        >>> plan = choose(items, 120)
-        >>> labels = [Label(id_, "ana", truth[id_]) for id_ in plan.ids]
-        >>> found = calibrate(items, Judging("mine", 0.5, {}, said), labels, plan=plan)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_plan(folder, plan := choose(items, 120))
+        ...     labels = tuple(Label(id_, "ana", truth[id_]) for id_ in plan.ids)
+        ...     found = calibrate(Subject("mules", Path(folder), items, labels=labels), Judging("mine", 0.5, {}, said))
         >>> found.rate.correction, found.rate.corrected.low < 0.2 < found.rate.corrected.high
         ('PPI++', True)
     """
-    from arriero.evals.evaluate import evaluate
+    from arriero.evals.runs.evaluating import evaluate_subject, labels_of
 
-    said = consensus(labels := list(labels))
-    spoken = {label.item_id for label in labels}
-    carried = {item.id: item.label for item in items if item.label is not None and item.id not in spoken}
-    known: dict[str, Literal[0, 1]] = {**carried, **said.labels}
-    chosen = {item.id for item in items} if plan is None else set(plan.ids)
-    used = {id_: value for id_, value in known.items() if id_ in chosen}
-    found = evaluate(
-        items,
-        judging.judgements,
-        judge=judging.judge,
-        threshold=judging.threshold,
-        name=judging.name,
-        labels=used,
-        random_labels=plan is not None,
-        level=level,
-        seed=seed,
-    )
-    rate, undecided = found.answers, {*said.disputed, *said.unsure}
+    used, _ = labels_of(subject)
+    plan = read_plan(subject.path)
+    found = evaluate_subject(subject, judging, level=level, seed=seed)
+    said = consensus(subject.labels)
+    spoken = {label.item_id for label in subject.labels}
+    chosen = [item.id for item in subject.items] if plan is None else list(plan.ids)
+    disputed, unsure = set(said.disputed), set(said.unsure)
     return Calibrated(
         judge=judging.judge,
         plan=plan,
-        rate=rate,
-        agreement=_agreement(labels, items, chosen),
+        rate=found.answers,
+        agreement=_agreement(subject, set(chosen)),
         said=said,
-        from_items=len(used.keys() & carried.keys()),
-        unlabelled=() if plan is None else tuple(i for i in plan.ids if i not in used and i not in undecided),
-        disputed=tuple(id_ for id_ in said.disputed if id_ in chosen),
-        unsure=tuple(id_ for id_ in said.unsure if id_ in chosen),
-        forecast=_forecast(rate, _correlation(judging, used)),
+        came_along=len(used.keys() - spoken),
+        unlabelled=tuple(id_ for id_ in chosen if id_ not in used and id_ not in spoken),
+        disputed=tuple(id_ for id_ in chosen if id_ in disputed),
+        unsure=tuple(id_ for id_ in chosen if id_ in unsure),
+        forecast=_forecast(found.answers, _correlation(judging, used)),
+        caveats=found.caveats,
     )
 
 
-def fit_scores(items: Sequence[GroundingItem], judging: Judging, labels: Iterable[Label]) -> "Calibration":
+def fit_scores(subject: "Subject", judging: "Judging") -> "Calibration":
     """Fit a judge's scores to what people said, so that they mean probabilities.
 
     Args:
-        items: The items.
-        judging: The judge, and what it said of them.
-        labels: What people said; labels that the items came with count where nobody said anything.
+        subject: A run, or a file of items, with its labels.
+        judging: The judge, and what it said of the items.
 
     Returns:
         The calibration, to be saved and given to the judge.
@@ -224,16 +207,14 @@ def fit_scores(items: Sequence[GroundingItem], judging: Judging, labels: Iterabl
         CalibrationRefused: There are too few labels, or higher scores do not go with hallucinations.
     """
     from arriero.evals.judges.calibration import Calibration
+    from arriero.evals.runs.evaluating import labels_of
 
-    truth = consensus(labels := list(labels)).labels
-    spoken = {label.item_id for label in labels}
+    labels, _ = labels_of(subject)
     rows = []
-    for item in items:
-        judgement, label = judging.judgements.get(item.id), truth.get(item.id)
-        if label is None and item.id not in spoken:
-            label = item.label
-        if judgement is not None and judgement.score is not None and label is not None:
-            rows.append((judgement.score, label, item.doc_id or item.id))
+    for item in subject.items:
+        judgement = judging.judgements.get(item.id)
+        if item.id in labels and judgement is not None and judgement.score is not None:
+            rows.append((judgement.score, labels[item.id], item.doc_id or item.id))
     scores, values, documents = zip(*rows, strict=True) if rows else ((), (), ())
     return Calibration.fit(scores, values, documents, judge=judging.fingerprint)
 
@@ -251,6 +232,8 @@ def read_plan(path: str | Path) -> Plan | None:
         EvalError: The file is damaged.
     """
     import pydantic
+
+    from arriero.evals.runs.subject import beside
 
     file = beside(Path(path), "calibration.json")
     try:
@@ -283,6 +266,8 @@ def write_plan(path: str | Path, plan: Plan) -> None:
         ...     read_plan(folder) == plan
         True
     """
+    from arriero.evals.runs.subject import beside
+
     file = beside(Path(path), "calibration.json")
     part = file.with_name(f".{file.name}.part")
     try:
@@ -302,21 +287,20 @@ def _documents(items: Iterable[GroundingItem]) -> set[str]:
     return {item.doc_id or item.id for item in items}
 
 
-def _agreement(labels: Sequence[Label], items: Sequence[GroundingItem], chosen: set[str]) -> Agreement | None:
-    documents = {item.id: item.doc_id or item.id for item in items}
+def _agreement(subject: "Subject", chosen: set[str]) -> Agreement | None:
+    documents = {item.id: item.doc_id or item.id for item in subject.items}
     try:
-        return agreement([label for label in labels if label.item_id in chosen], documents=documents)
+        return agreement([label for label in subject.labels if label.item_id in chosen], documents=documents)
     except EvalError:  # nobody labelled what another did
         return None
 
 
-def _correlation(judging: Judging, labels: Mapping[str, int]) -> float:
+def _correlation(judging: "Judging", labels: Mapping[str, int]) -> float:
     """Correlation of scores and labels; 0 where it is undefined."""
     import numpy as np
 
-    rows = [
-        (one.score, labels[id_]) for id_, one in judging.judgements.items() if id_ in labels and one.score is not None
-    ]
+    said = [(one.score, labels[id_]) for id_, one in judging.judgements.items() if id_ in labels]
+    rows = [(score, label) for score, label in said if score is not None]
     if len(rows) < 2 or any(len(set(side)) < 2 for side in zip(*rows, strict=True)):
         return 0.0
     scores, truth = np.asarray(rows, dtype=np.float64).T
@@ -324,18 +308,14 @@ def _correlation(judging: Judging, labels: Mapping[str, int]) -> float:
 
 
 def _forecast(rate: Rate, correlation: float) -> tuple[Forecast, ...]:
-    """Widths with more labels, from the width there is: the variance of PPI++ at its best weight.
-
-    Source: Angelopoulos, Duchi and Zrnic (2023), as in `labels_for_width`: (1 - r^2 N / (n + N)) / n for n labelled of
-        n + N items.
-    """
+    """Widths with more labels: the one there is, by as much less as it would be for items of one document each."""
     if rate.corrected is None or rate.correction == "Rogan-Gladen" or not 0 < rate.labelled < rate.judged:
         return ()
-    helps = correlation**2 if rate.correction == "PPI++" else 0.0
+    agreement = correlation if rate.correction == "PPI++" else 0.0
+    share = min(0.99, max(0.01, rate.corrected.value))
 
-    def variance(labels: int) -> float:
-        return (1 - helps * (rate.judged - labels) / rate.judged) / labels
+    def plain(labels: int) -> float:
+        return width_of_labels(labels, rate=share, agreement=agreement, judged=rate.judged - labels)
 
-    there = variance(rate.labelled)
     counts = [count for count in _MORE if rate.labelled < count < rate.judged]
-    return tuple(Forecast(count, rate.corrected.width * math.sqrt(variance(count) / there)) for count in counts)
+    return tuple(Forecast(count, rate.corrected.width * plain(count) / plain(rate.labelled)) for count in counts)
