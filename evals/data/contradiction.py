@@ -102,19 +102,18 @@ def _value(number: str) -> float:
 
 def _other_number(old: str, taken: set[str], chance: random.Random) -> str | None:
     """A number of the same form and about the same size."""
-    digits = old.replace(",", "")
-    whole, point, decimals = digits.partition(".")
+    whole, point, decimals = old.replace(",", "").partition(".")
     if len(whole) > 1 and whole.startswith("0"):
         return None
-    value = int(whole)
-    year = len(whole) == 4 and "," not in old and not point and 1000 <= value <= 2100
+    value, digits = int(whole), len(whole)
+    year = digits == 4 and "," not in old and not point and 1000 <= value <= 2100
     reach = 30 if year else max(4, value // 2)
-    low = max(0 if point else 1, value - reach)
-    highest = 2030 if year else value + reach
-    if len(whole) == 2 and not point and value <= 31:
-        low, highest = 10, 28  # it may be a day of a month
+    low = max(value - reach, 10 ** (digits - 1) if digits > 1 or not point else 0)
+    high = min(value + reach, 2030 if year else 10**digits - 1)
+    if digits == 2 and not point and value <= 31:
+        low, high = 10, 28  # it may be a day of a month
     for _ in range(50):
-        other = chance.randint(low, highest)
+        other = chance.randint(low, high)
         written = f"{other:,}" if "," in old else str(other)
         written += f"{point}{decimals}"
         if written not in taken and written != old and other != value:
