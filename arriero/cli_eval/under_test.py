@@ -52,6 +52,8 @@ class UnderTest:
             raise typer.BadParameter("each is another system: give one of them", param_hint=" and ".join(named))
         if named and self.url is not None and self.agent is None:
             raise typer.BadParameter(f"{named[0]} asks no engine of ours: leave --url out", param_hint="--url")
+        if self.agent is not None and not Path(self.agent.partition(":")[0]).is_file():
+            raise typer.BadParameter(f"there is no file {self.agent.partition(':')[0]}", param_hint="--agent")
         if self.endpoint is not None and self.model is None:
             raise typer.BadParameter("an endpoint serves a model by name: give it", param_hint="--model")
         if self.answers is not None and repeats > 1:
@@ -176,8 +178,6 @@ def _agent(said: str) -> "Callable[[Stack], Agent[Any, Any]]":
     from arriero.agents.program import UnusableProgram, execute
 
     file, _, name = said.partition(":")
-    if not Path(file).is_file():
-        raise typer.BadParameter(f"there is no file {file}", param_hint="--agent")
     found = vars(execute(Path(file))).get(name or "agent")
     if not callable(found):
         raise UnusableProgram(f"{file} defines no {name or 'agent'}(stack) that makes an agent")

@@ -154,7 +154,8 @@ def test_ctrl_c_stops_and_says_how_to_go_on(asked: Path, tmp_path: Path) -> None
         "async def wait(step):\n    print('asked', flush=True)\n    await anyio.sleep(600)\n    return []\n"
         "def agent(stack):\n    return Agent(stack, hooks=Hooks(before_step=wait))\n"
     )
-    command = [sys.executable, "-m", "arriero.cli", "eval", "run", asked, "--agent", program, "--judge", "none"]
+    start = "from arriero.cli import app; app()"
+    command = [sys.executable, "-c", start, "eval", "run", asked, "--agent", program, "--judge", "none"]
     with subprocess.Popen(
         [*map(str, command), "--out", str(tmp_path / "run")],
         stdout=subprocess.PIPE,
