@@ -2,7 +2,7 @@
 
 import typer
 
-from arriero.cli_eval import compare, label, new, report, run, size, toolcalls
+from arriero.cli_eval import compare, judge, label, new, report, run, size, toolcalls
 from arriero.terminal import example
 
 evals = typer.Typer(
@@ -78,3 +78,12 @@ evals.command(
         "arriero eval size --items 300 --labels 100 --per-document 5",
     ),
 )(size.size)
+
+evals.command(
+    "judge",
+    epilog=example(
+        "arriero eval judge answers.jsonl --judge offline --json",
+        "arriero eval judge runs/first --summary summary.json",
+        "xzcat items.jsonl.xz | arriero eval judge - --json --claims > judged.jsonl",
+    ),
+)(judge.judge)

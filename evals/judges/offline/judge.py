@@ -22,6 +22,7 @@ VERSION = 1
 LONGEST = 20_000
 """Characters of a response beyond which it is unlike all that the judge was trained on."""
 
+_BATCH = 64
 _REASONS = 6
 _UNLIKE = 0.5
 
@@ -81,14 +82,12 @@ class OfflineJudge:
             A judgement for each, in order; what stands beside an item does not change it. An item without a word in
             its passages has `failed`.
         """
-        return await anyio.to_thread.run_sync(self.judge_now, items)
+        said: list[Judgement] = []
+        for start in range(0, len(items), _BATCH):  # what was counted of a batch is let go before the next
+            said += await anyio.to_thread.run_sync(self._judge, items[start : start + _BATCH])
+        return said
 
-    def judge_now(self, items: Sequence[GroundingItem]) -> list[Judgement]:
-        """`judge`, for code that is not asynchronous.
-
-        Args:
-            items: The items.
-        """
+    def _judge(self, items: Sequence[GroundingItem]) -> list[Judgement]:
         told = [item for item in items if any(WORD.search(passage) for passage in item.context)]
         asked = [item for item in told if WORD.search(item.response)]
         readings = [read(item, self._model.weight) for item in asked]
