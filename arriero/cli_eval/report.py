@@ -64,11 +64,18 @@ def report(
     from arriero.evals.runs import read_subject
     from arriero.evals.runs.evaluating import evaluate_subject
 
-    if items and not as_json:
-        raise typer.BadParameter("items are written as JSON: give --json too", param_hint="--items")
+    check_form(markdown=markdown, as_json=as_json, items=items)
     found = read_subject(subject)
     evaluation = evaluate_subject(found, judging_of(found, judge), random_labels=random_labels)
     show(evaluation, html=html, markdown=markdown, as_json=as_json, items=items, fail_above=fail_above)
+
+
+def check_form(*, markdown: bool, as_json: bool, items: bool) -> None:
+    """Refuse options that do not go together, before anything long is begun."""
+    if markdown and as_json:
+        raise typer.BadParameter("leave --json out, or --markdown", param_hint="--markdown")
+    if items and not as_json:
+        raise typer.BadParameter("items are written as JSON: give --json too", param_hint="--items")
 
 
 def show(
@@ -83,8 +90,6 @@ def show(
     """Show an evaluation as options ask for; exit with 1 where its rate is not known to be low enough."""
     from arriero.evals.reports import print_report, to_json, to_markdown, too_high, write_html
 
-    if markdown and as_json:
-        raise typer.BadParameter("leave --json out, or --markdown", param_hint="--markdown")
     if html is not None:
         write_html(evaluation, html)
         typer.echo(f"{one_line(str(html))} has every answer", err=True)

@@ -12,6 +12,10 @@ _BASES = (100, 1_000, 10_000)
 FEW = 10
 """Of so many documents the most flagged are shown in tables; the HTML report has them all."""
 
+_CALIBRATE = (
+    "`arriero eval calibrate` picks 100 to 200 answers, opens the page to label them, and gives the corrected rate."
+)
+
 _HOW = {
     "PPI++": "people labelled {labelled} of the {judged} judged answers, and the judge's scores of all of them sharpen"
     " what that sample says (prediction-powered inference, PPI++; right for labels that are a random sample)",
@@ -77,13 +81,14 @@ def headline(evaluation: Evaluation) -> Headline:
     rate, judge = evaluation.answers, named(evaluation.judge)
     flagged = "" if rate.flagged is None else f"{_of_100(rate.flagged.value)} are flagged by the judge ({judge})"
     if rate.corrected is None:
-        why = rate.refused or "no answer is labelled, and a judge's own errors are in what it flags"
+        why = _sentence(rate.refused or "no answer is labelled, and a judge's own errors are in what it flags")
+        if "arriero eval calibrate" not in why:
+            why += f" {_CALIBRATE}"
         return Headline(
             "—",
             "",
             "There is no rate of hallucination.",
-            f"{_sentence(why)} `arriero eval calibrate` picks 100 to 200 answers, opens the page to label them, and"
-            " gives the corrected rate.",
+            why,
             flagged and f"{flagged}: a ranking for review, not a rate of hallucination.",
         )
     method = rate.correction or "labels only"
@@ -203,7 +208,8 @@ def _rates(evaluation: Evaluation) -> Table:
     for unit, rate in (("answers", evaluation.answers), ("claims", evaluation.claims)):
         if rate is not None:
             rows += _row(f"{unit}: hallucinated, corrected", rate.corrected)
-            rows += _row(f"{unit}: hallucinated, labels alone", rate.labels_only)
+            if rate.labels_only != rate.corrected:
+                rows += _row(f"{unit}: hallucinated, labels alone", rate.labels_only)
             rows += _row(f"{unit}: flagged by the judge", rate.flagged)
     note = "What the judge flags holds its errors: it is not the rate of hallucination."
     if evaluation.repeats is not None:
