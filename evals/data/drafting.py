@@ -23,7 +23,7 @@ ANSWERED, NEAR_MISS = "answered", "near miss"
 _FEWEST_WORDS = 5
 _TRIES = 3
 _CLOSE = 10
-_MAX_TOKENS = 400
+_MAX_TOKENS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +89,7 @@ async def draft_questions(
         ArrieroError: The model's engine fails for all passages.
     """
     if count < 1 or not 0 <= unanswerable < 1:
-        raise EvalError(
-            f"{count} questions, {unanswerable:g} unanswerable: give 1 or more, and a share from 0 to below 1"
-        )
+        raise EvalError(f"{count} questions, {unanswerable:g} of them unanswerable: give 1 or more, and 0 to below 1")
     order = list(_spread(passages, seed))
     if not order:
         raise EvalError(f"no passage has {_FEWEST_WORDS} words or more: give documents that hold text")
@@ -101,7 +99,7 @@ async def draft_questions(
         failed = await _write(
             stack, taken, kept, f"{name}-{seed}", concurrency=concurrency, progress=progress, seed=seed
         )
-        if failed == len(taken):  # the engine is gone
+        if failed == len(taken) and not kept.drafts:  # the engine is gone
             break
     if not kept.drafts:
         if kept.last is not None:
