@@ -33,28 +33,25 @@ class Ranking:
     """
 
     def __init__(self, texts: Sequence[str]) -> None:
-        self._counts = [Counter(content_words(text)) for text in texts]
-        self._lengths = [counts.total() for counts in self._counts]
-        self._average = sum(self._lengths) / max(1, len(self._lengths)) or 1.0
-        self._texts_with = Counter(word for counts in self._counts for word in counts)
+        counts = [Counter(content_words(text)) for text in texts]
+        lengths = [count.total() for count in counts]
+        average = sum(lengths) / max(1, len(lengths)) or 1.0
+        self._norms = [_K1 * (1 - _B + _B * length / average) for length in lengths]
+        self._places: dict[str, list[tuple[int, int]]] = {}
+        for position, count in enumerate(counts):
+            for word, times in count.items():
+                self._places.setdefault(word, []).append((position, times))
 
     def best(self, query: str, count: int = 3) -> list[int]:
         """Positions of the best texts, best first; none that shares no word with the query."""
-        words = set(content_words(query))
-        scores = [(-self._score(words, position), position) for position in range(len(self._counts))]
-        return [position for score, position in sorted(scores)[:count] if score < 0]
-
-    def _score(self, words: set[str], position: int) -> float:
-        counts = self._counts[position]
-        norm = _K1 * (1 - _B + _B * self._lengths[position] / self._average)
-        return sum(
-            self._rarity(word) * counts[word] * (_K1 + 1) / (counts[word] + norm)
-            for word in sorted(words & counts.keys())
-        )
-
-    def _rarity(self, word: str) -> float:
-        with_word = self._texts_with[word]
-        return math.log1p((len(self._counts) - with_word + 0.5) / (with_word + 0.5))
+        scores: dict[int, float] = {}
+        for word in sorted(set(content_words(query)) & self._places.keys()):
+            places = self._places[word]
+            rarity = math.log1p((len(self._norms) - len(places) + 0.5) / (len(places) + 0.5))
+            for position, times in places:
+                gain = rarity * times * (_K1 + 1) / (times + self._norms[position])
+                scores[position] = scores.get(position, 0.0) + gain
+        return [position for _, position in sorted((-score, position) for position, score in scores.items())[:count]]
 
 
 def content_words(text: str) -> list[str]:

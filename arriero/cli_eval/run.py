@@ -153,8 +153,10 @@ def _questions(
 def _judge(name: str) -> "Judge | None":
     if name == "none":
         return None
-    from arriero.evals.judges.choosing import judge_named
+    from arriero.evals.judges.choosing import JUDGES, judge_named
 
+    if name not in JUDGES:
+        raise typer.BadParameter(f"{name!r} is none of {', '.join(JUDGES)}, none", param_hint="--judge")
     return judge_named(name)
 
 

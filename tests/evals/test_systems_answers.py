@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arriero.evals.errors import EvalError
-from arriero.evals.items import Passage, Question
+from arriero.evals.items import Passage, Question, Said
 from arriero.evals.systems.citations import cited_ids, numbered
 from arriero.evals.systems.refusal import RefusalRule
 from arriero.evals.systems.retrieval import BM25, Embeddings, corpus_digest, retriever_named
@@ -103,6 +103,12 @@ def test_bm25_finds_by_words_and_embeddings_by_meaning() -> None:
     assert found(BM25(CORPUS), "What animals are fed?", 2) == []
     assert found(Embeddings(CORPUS), "What are the animals fed?", 1) == ["hay"]
     assert len(found(Embeddings(CORPUS), "money", 2)) == 2
+
+
+def test_a_question_in_a_conversation_is_searched_with_what_the_user_said_before() -> None:
+    history = (Said("user", "Tell me of the bridge."), Said("assistant", "Of hay?"), Said("user", "What do mules eat?"))
+    passages = anyio.run(BM25(CORPUS).find, Question("q", "And what more?", history=history), 3)
+    assert [passage.id for passage in passages] == ["hay"]
 
 
 def test_an_index_is_known_by_its_corpus() -> None:
