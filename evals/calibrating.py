@@ -1,13 +1,14 @@
 """From a random sample that people label to how good a judge is, and the rate corrected for it."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arriero.evals.errors import EvalError
-from arriero.evals.evaluation import Rate
+from arriero.evals.evaluation import Evaluation, Rate
 from arriero.evals.human.agreement import Agreement, agreement
 from arriero.evals.human.labelling import in_random_order
 from arriero.evals.items import GroundingItem
@@ -69,9 +70,9 @@ class Calibrated:
     """What labels say of a judge, and of the rate that it measures.
 
     Args:
-        judge: The judge's fingerprint, name and threshold.
+        evaluation: The evaluation; its `answers` has the rate before and after the correction, and the judge's
+            sensitivity and specificity.
         plan: Which items were chosen; None where every label counts.
-        rate: The rate before and after the correction, and the judge's sensitivity and specificity.
         agreement: How far two people agree; None where fewer than 10 items have two labels.
         said: What people say together.
         came_along: Labels among those used that the items came with.
@@ -79,12 +80,10 @@ class Calibrated:
         disputed: Chosen items on which people differ.
         unsure: Chosen items of which nobody could say.
         forecast: What more labels would bring; empty where nothing was corrected.
-        caveats: What a reader must know before they believe the rate.
     """
 
-    judge: Mapping[str, object]
+    evaluation: Evaluation
     plan: Plan | None
-    rate: Rate
     agreement: Agreement | None
     said: Consensus
     came_along: int
@@ -92,7 +91,11 @@ class Calibrated:
     disputed: tuple[str, ...]
     unsure: tuple[str, ...]
     forecast: tuple[Forecast, ...]
-    caveats: tuple[str, ...] = ()
+
+    @property
+    def rate(self) -> Rate:
+        """The rate before and after the correction."""
+        return self.evaluation.answers
 
 
 def choose(
@@ -158,6 +161,7 @@ def calibrate(subject: "Subject", judging: "Judging", *, level: float = 0.95, se
     Example:
         >>> import tempfile
         >>> from arriero.evals.judgement import Judgement
+        >>> from arriero.evals.labels import Label
         >>> from arriero.evals.runs import Judging, Subject
         >>> items = tuple(GroundingItem(str(n), ("Mules are patient.",), "Mules fly.") for n in range(1_000))
         >>> truth = {item.id: int(n % 5 == 0) for n, item in enumerate(items)}
@@ -179,17 +183,15 @@ def calibrate(subject: "Subject", judging: "Judging", *, level: float = 0.95, se
     chosen = [item.id for item in subject.items] if plan is None else list(plan.ids)
     disputed, unsure = set(said.disputed), set(said.unsure)
     return Calibrated(
-        judge=judging.judge,
+        evaluation=found,
         plan=plan,
-        rate=found.answers,
         agreement=_agreement(subject, set(chosen)),
         said=said,
         came_along=len(used.keys() - spoken),
         unlabelled=tuple(id_ for id_ in chosen if id_ not in used and id_ not in spoken),
         disputed=tuple(id_ for id_ in chosen if id_ in disputed),
         unsure=tuple(id_ for id_ in chosen if id_ in unsure),
-        forecast=_forecast(found.answers, _correlation(judging, used)),
-        caveats=found.caveats,
+        forecast=_forecast(found.answers, _correlation(judging, used), plan),
     )
 
 
@@ -307,15 +309,28 @@ def _correlation(judging: "Judging", labels: Mapping[str, int]) -> float:
     return max(0.0, float(np.corrcoef(scores, truth).item(0, 1)))
 
 
-def _forecast(rate: Rate, correlation: float) -> tuple[Forecast, ...]:
-    """Widths with more labels: the one there is, by as much less as it would be for items of one document each."""
+def _forecast(rate: Rate, correlation: float, plan: Plan | None) -> tuple[Forecast, ...]:
+    """Widths with more labels, from the width there is.
+
+    Items of one document are alike as far as that width is beyond what it would be for documents of one item each
+    (Kish (1965), Survey Sampling, section 5.4): more labels of the same documents bring less than more documents.
+    """
     if rate.corrected is None or rate.correction == "Rogan-Gladen" or not 0 < rate.labelled < rate.judged:
         return ()
     agreement = correlation if rate.correction == "PPI++" else 0.0
-    share = min(0.99, max(0.01, rate.corrected.value))
+    share, there = min(0.99, max(0.01, rate.corrected.value)), rate.corrected.width
+    documents = rate.judged if plan is None else plan.all_documents
 
     def plain(labels: int) -> float:
         return width_of_labels(labels, rate=share, agreement=agreement, judged=rate.judged - labels)
 
+    def to_a_document(labels: int) -> float:
+        met = documents * (1 - (1 - labels / rate.judged) ** (rate.judged / documents))
+        return max(1.0, labels / met)
+
+    effect, now = (there / plain(rate.labelled)) ** 2, to_a_document(rate.labelled)
+    alike = min(1.0, max(0.0, (effect - 1) / (now - 1))) if now > 1 else 0.0
+    rest = effect / (1 + (now - 1) * alike)
     counts = [count for count in _MORE if rate.labelled < count < rate.judged]
-    return tuple(Forecast(count, rate.corrected.width * plain(count) / plain(rate.labelled)) for count in counts)
+    widths = [plain(count) * math.sqrt(rest * (1 + (to_a_document(count) - 1) * alike)) for count in counts]
+    return tuple(Forecast(count, min(there, width)) for count, width in zip(counts, widths, strict=True))

@@ -2,7 +2,7 @@
 
 import typer
 
-from arriero.cli_eval import compare, judge, label, new, report, run, size, toolcalls
+from arriero.cli_eval import calibrate, compare, judge, label, new, report, run, size, toolcalls
 from arriero.terminal import example
 
 evals = typer.Typer(
@@ -87,3 +87,12 @@ evals.command(
         "xzcat items.jsonl.xz | arriero eval judge - --json --claims > judged.jsonl",
     ),
 )(judge.judge)
+
+evals.command(
+    "calibrate",
+    epilog=example(
+        "arriero eval calibrate runs/first --judge offline",
+        "arriero eval calibrate answers.jsonl --judge llama --annotator ana --annotator ben --labels 200",
+        "arriero eval calibrate runs/first --no-page --json",
+    ),
+)(calibrate.calibrate)
