@@ -163,7 +163,7 @@ def _compared(one: VariantComparison) -> tuple[str, ...]:
         one.candidate,
         percent(one.base_rate.value),
         percent(one.candidate_rate.value),
-        f"{-100 * difference.value:+.1f}",
+        f"{-100 * difference.value + 0.0:+.1f}",
         f"{-100 * difference.high:+.1f} to {-100 * difference.low:+.1f}",
         str(flips[0, 1]),
         str(flips[1, 0]),
