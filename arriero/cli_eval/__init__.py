@@ -2,7 +2,7 @@
 
 import typer
 
-from arriero.cli_eval import calibrate, compare, judge, label, new, report, run, size, toolcalls
+from arriero.cli_eval import calibrate, compare, judge, label, new, quantization, report, run, size, toolcalls
 from arriero.terminal import example
 
 evals = typer.Typer(
@@ -96,3 +96,12 @@ evals.command(
         "arriero eval calibrate runs/first --no-page --json",
     ),
 )(calibrate.calibrate)
+
+evals.command(
+    "quantization",
+    epilog=example(
+        "arriero eval quantization",
+        "arriero eval quantization --base local:llama-3.2-1b@bf16 --variants local:llama-3.2-1b@int8 --out runs/int8",
+        "arriero eval quantization --base http://gpu1:8000/v1#llama --variants http://gpu2:8000/v1#llama-fp8 --markdown",
+    ),
+)(quantization.quantization)

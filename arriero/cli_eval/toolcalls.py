@@ -79,7 +79,7 @@ def toolcalls(
     if quantization and (url is not None or engine == "vllm"):
         raise typer.BadParameter("a server chooses it itself: leave it out", param_hint="--quantization")
     source = file or SAMPLE
-    items = _some(read_tool_items(source), limit, seed)
+    items = some(read_tool_items(source), limit, seed)
     if answers is not None:
         show(_recorded(items, answers, dialect, source.stem, margin, seed), markdown=markdown, as_json=as_json)
         return
@@ -193,7 +193,8 @@ def _recorded(
     return report_of(name, [variant], margin=margin, seed=seed)
 
 
-def _some(items: "Sequence[ToolItem]", limit: int | None, seed: int) -> "Sequence[ToolItem]":
+def some(items: "Sequence[ToolItem]", limit: int | None, seed: int) -> "Sequence[ToolItem]":
+    """Some of the items, chosen at random, in their order."""
     if limit is None or limit >= len(items):
         return items
     import random

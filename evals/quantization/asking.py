@@ -24,6 +24,7 @@ from arriero.evals.toolcalls.comparing import Outcomes
 from arriero.evals.toolcalls.items import ToolItem
 from arriero.evals.toolcalls.running import Variant, ask_variant
 from arriero.prompts.errors import ArrieroError
+from arriero.stack.engine import Sampling
 from arriero.stack.engines.quantization import WeightBytes
 from arriero.stack.stack import Stack
 
@@ -39,6 +40,7 @@ class Plan:
         tools: Tool-call items; empty for none.
         questions: Questions; None for none.
         retriever: Finds passages for questions that bring none.
+        k: Passages to find.
         judge: Judges the answers, the same for all variants; None to judge nothing.
         references: Items whose answers are compared token by token, of each kind.
         places: Most places of each such answer.
@@ -53,6 +55,7 @@ class Plan:
     tools: Sequence[ToolItem] = ()
     questions: QuestionSet | None = None
     retriever: Retriever | None = None
+    k: int = 3
     judge: Judge | None = None
     references: int = 25
     places: int = 64
@@ -158,7 +161,8 @@ class Asking:
         plan = self._plan
         if plan.questions is None or not plan.questions.questions:
             return None, {}
-        system = RagSystem(stack, plan.retriever, name=name, facts=facts)
+        sampling = Sampling(max_tokens=plan.max_tokens)
+        system = RagSystem(stack, plan.retriever, k=plan.k, sampling=sampling, name=name, facts=facts)
         home = self._home / "answers" / name.replace("/", "-")
         run = await run_system(home, system, plan.questions, name=name, **self._how)
         outcomes = answer_outcomes(name, run.questions, list(run.answers().values()))
@@ -201,7 +205,10 @@ async def _referenced(stack: Stack, plan: Plan) -> list[Reference]:
             (ToolCallSystem(heard, tools, Prompting(max_tokens=plan.max_tokens)), questions_of(tools).questions)
         )
     if plan.questions is not None:
-        asked.append((RagSystem(heard, plan.retriever), plan.questions.questions[: plan.references]))
+        sampling = Sampling(max_tokens=plan.max_tokens)
+        asked.append(
+            (RagSystem(heard, plan.retriever, k=plan.k, sampling=sampling), plan.questions.questions[: plan.references])
+        )
     for each, questions in asked:
         for question in questions:
             engine.cluster = question.doc_id or question.id
