@@ -45,7 +45,7 @@ def caveats(
         *_of_the_judge(items, judge, system),
     ]
     if stray_labels:
-        found.append(f"{stray_labels} labels are of items that are not there: they count nowhere.")
+        found.append(f"Labels of items that are not there: {stray_labels}. They count nowhere.")
     return tuple(found)
 
 
@@ -70,12 +70,15 @@ def _of_labels(items: Sequence[Judged], rate: Rate, random_labels: bool) -> list
         found.append("The labels are no random sample, but all items have one.")
     if 0 < rate.labelled < _FEW_LABELS and rate.labelled < rate.judged:
         found.append(f"Only {rate.labelled} labels: 100 to 200 give an interval that is worth having.")
+    documents = {one.item.doc_id or one.item.id for one in items if one.label is not None and one.flagged is not None}
+    if 1 < len(documents) < _FEW_DOCUMENTS and rate.correction == "PPI++":
+        found.append(f"The labels are of {len(documents)} documents only: label items of {_FEW_DOCUMENTS} or more.")
     if rate.quality is not None and min(rate.quality.sensitivity.n, rate.quality.specificity.n) < _SHOWN * 3:
         fewest = min(rate.quality.sensitivity.n, rate.quality.specificity.n)
-        found.append(f"One class has {fewest} labels only: little is known of how the judge does on it.")
+        found.append(f"One class has few labels ({fewest}): little is known of how the judge does on it.")
     unjudged = sum(one.label is not None and one.judgement.score is None for one in items)
     if unjudged:
-        found.append(f"{unjudged} labelled items have no score and are left out with their labels.")
+        found.append(f"Labelled items without a score: {unjudged}. They are left out with their labels.")
     return found
 
 
@@ -115,13 +118,13 @@ def _of_texts(items: Sequence[Judged]) -> list[str]:
     refusals = sum(one.answer is not None and bool(one.answer.refused) and not gives(one.answer) for one in items)
     found = []
     if empty:
-        found.append(f"{empty} answers are empty: they count as answers, though they say nothing.")
+        found.append(f"Empty answers: {empty}. They count as answers, though they say nothing.")
     if bare:
-        found.append(f"{bare} items have no passages: nothing that they say can be supported.")
+        found.append(f"Items without passages: {bare}. Nothing that they say can be supported.")
     if foreign:
-        found.append(f"{foreign} answers are in another language than their passages: judges err more on them.")
+        found.append(f"Answers in another language than their passages: {foreign}. Judges err more on them.")
     if refusals:
-        found.append(f"{refusals} answers are refusals: they are among the answers whose rate this is.")
+        found.append(f"Refusals: {refusals}. They are among the answers whose rate this is.")
     return found
 
 
@@ -129,8 +132,8 @@ def _of_the_judge(items: Sequence[Judged], judge: Mapping[str, object], system: 
     found = []
     said = Counter(one.judgement.caveat for one in items if one.judgement.caveat)
     if said:
-        shown = "; ".join(f"{count} times: {text.rstrip('.')}" for text, count in said.most_common(_SHOWN))
-        found.append(f"The judge doubts its own word on {said.total()} items ({shown}).")
+        shown = "; ".join(f"{text.rstrip('.')}: {count}" for text, count in said.most_common(_SHOWN))
+        found.append(f"Items on which the judge doubts its own word: {said.total()} ({shown}).")
     models = {str(one.item.model) for one in items if one.item.model} | {str(system.get("model") or "")}
     if judge.get("model") and str(judge["model"]) in models:
         found.append(
@@ -142,5 +145,5 @@ def _of_the_judge(items: Sequence[Judged], judge: Mapping[str, object], system: 
 
 def _most_frequent(reasons: Iterable[str]) -> str:
     counted = Counter(reasons)
-    shown = [f"{count} times: {reason.rstrip('.')}" for reason, count in counted.most_common(_SHOWN)]
+    shown = [f"{reason.rstrip('.')}: {count}" for reason, count in counted.most_common(_SHOWN)]
     return "; ".join(shown) + ("; others" if len(counted) > _SHOWN else "")
