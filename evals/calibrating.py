@@ -208,7 +208,7 @@ def fit_scores(subject: "Subject", judging: "Judging") -> "Calibration":
     Raises:
         CalibrationRefused: There are too few labels, or higher scores do not go with hallucinations.
     """
-    from arriero.evals.judges.calibration import Calibration
+    from arriero.evals.judges.calibration import Calibration, CalibrationRefused
     from arriero.evals.runs.evaluating import labels_of
 
     labels, _ = labels_of(subject)
@@ -217,7 +217,9 @@ def fit_scores(subject: "Subject", judging: "Judging") -> "Calibration":
         judgement = judging.judgements.get(item.id)
         if item.id in labels and judgement is not None and judgement.score is not None:
             rows.append((judgement.score, labels[item.id], item.doc_id or item.id))
-    scores, values, documents = zip(*rows, strict=True) if rows else ((), (), ())
+    if not rows:
+        raise CalibrationRefused("no judged item is labelled: label 100 to 200 (`arriero eval calibrate`)")
+    scores, values, documents = zip(*rows, strict=True)
     return Calibration.fit(scores, values, documents, judge=judging.fingerprint)
 
 
@@ -325,7 +327,7 @@ def _forecast(rate: Rate, correlation: float, plan: Plan | None) -> tuple[Foreca
         return width_of_labels(labels, rate=share, agreement=agreement, judged=rate.judged - labels)
 
     def to_a_document(labels: int) -> float:
-        met = documents * (1 - (1 - labels / rate.judged) ** (rate.judged / documents))
+        met = documents * (1 - math.pow(1 - labels / rate.judged, rate.judged / documents))
         return max(1.0, labels / met)
 
     effect, now = (there / plain(rate.labelled)) ** 2, to_a_document(rate.labelled)
