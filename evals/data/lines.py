@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import lzma
+import math
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -112,7 +113,7 @@ def _objects(path: Path, problems: Problems) -> Iterator[tuple[int, Mapping[str,
         if not line.strip():
             continue
         try:
-            value = json.loads(line, parse_constant=_no_number)
+            value = json.loads(line, parse_constant=_no_number, parse_float=_finite)
             if "\\ud" in line or "\\uD" in line:
                 json.dumps(value, ensure_ascii=False).encode()
         except json.JSONDecodeError as error:
@@ -126,6 +127,13 @@ def _objects(path: Path, problems: Problems) -> Iterator[tuple[int, Mapping[str,
                 yield number, value
             else:
                 problems.add(number, "", f"is {type_name(value)}; write one JSON object a line")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is too large a number")
+    return number
 
 
 def _no_number(text: str) -> Never:

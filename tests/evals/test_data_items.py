@@ -3,6 +3,8 @@
 import gzip
 import json
 import lzma
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -232,7 +234,7 @@ def an_item(draw: st.DrawFn) -> GroundingItem:
     )
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(st.lists(an_item(), min_size=1, max_size=4, unique_by=lambda item: item.id), st.sampled_from(("", ".gz", ".xz")))
 def test_what_is_written_is_read_again(
     tmp_path_factory: pytest.TempPathFactory, items: list[GroundingItem], packed: str
@@ -240,3 +242,55 @@ def test_what_is_written_is_read_again(
     path = tmp_path_factory.mktemp("written") / f"items.jsonl{packed}"
     write_items(path, items)
     assert read_items(path) == tuple(items)
+
+
+xz = partial(lzma.compress, preset=0)
+PIECES = (
+    b"id",
+    b"context",
+    b"response",
+    b'"',
+    b"[",
+    b"]",
+    b"{",
+    b"}",
+    b":",
+    b",",
+    b"\n",
+    b"\r",
+    b"\\u",
+    b"d8",
+    b"1e999",
+)
+
+
+@settings(max_examples=150)
+@given(
+    st.binary(max_size=80) | st.lists(st.sampled_from(PIECES) | st.binary(max_size=2)).map(b"".join),
+    st.sampled_from((".jsonl", ".csv")),
+    st.sampled_from((lambda data: data, gzip.compress, xz, lambda data: xz(data)[:-5])),
+    st.sampled_from(("", ".gz", ".xz")),
+)
+def test_whatever_a_file_holds_it_is_items_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, kind: str, packed: Callable[[bytes], bytes], suffix: str
+) -> None:
+    path = tmp_path_factory.getbasetemp() / f"anything{kind}{suffix}"
+    path.write_bytes(packed(data))
+    try:
+        items = read_items(path)
+    except InvalidData as error:
+        said = str(error)
+    else:
+        assert items
+        return
+    assert str(path) in said
+
+
+@pytest.mark.parametrize("label", [2, -1, 0.5, "1", "yes", [1]])
+def test_a_label_is_0_or_1(tmp_path: Path, label: object) -> None:
+    assert "label: input should be 0 or 1" in complaint(lines(tmp_path, {**GOOD, "label": label}))
+
+
+def test_numbers_that_json_cannot_hold_are_refused(tmp_path: Path) -> None:
+    path = lines(tmp_path, '{"id": "a", "context": ["x"], "response": "y", "detector_scores": {"a": 1e999}}')
+    assert "1e999 is too large a number" in complaint(path)
