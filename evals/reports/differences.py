@@ -95,6 +95,11 @@ def check_one_base(found: Sequence[RunComparison]) -> None:
         raise EvalError(f"{plural(len(found), 'comparison')}: give comparisons with one baseline, at least one")
 
 
+def all_caveats(found: Sequence[RunComparison]) -> tuple[str, ...]:
+    """The caveats of several comparisons, each once."""
+    return tuple(dict.fromkeys(caveat for one in found for caveat in one.caveats))
+
+
 def rows(found: Sequence[RunComparison]) -> list[Row]:
     """The answers side by side: the baseline's, then each candidate's.
 

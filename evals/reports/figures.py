@@ -149,6 +149,12 @@ def counts(evaluation: Evaluation) -> str:
     return text + "."
 
 
+def caveats_of(evaluation: Evaluation) -> tuple[str, ...]:
+    """The caveats, less what the headline has said already."""
+    said = evaluation.answers.refused if evaluation.answers.corrected is None else None
+    return tuple(caveat for caveat in evaluation.caveats if said is None or said not in caveat)
+
+
 def named(fingerprint: Mapping[str, object]) -> str:
     """What a judge or a system is called."""
     return str(fingerprint.get("name") or fingerprint.get("model") or "unknown")
@@ -200,6 +206,15 @@ def _row(name: str, estimate: Estimate | None) -> Iterator[tuple[str, ...]]:
         yield name, percent(estimate.value), interval(estimate), f"{estimate.n:,}", estimate.method
 
 
+def _score(name: str, found: Estimate) -> Iterator[tuple[str, ...]]:
+    """A measure from 0 to 1 that is no share."""
+    yield name, f"{found.value:.3f}", f"{found.low:.3f} to {found.high:.3f}", f"{found.n:,}", found.method
+
+
+_CAUSES = (
+    "Errors: answers that are hallucinated as people said, or else as the judge says; that are not among the accepted"
+    " ones; that refuse what could be answered, or answer what could not."
+)
 _ESTIMATES = ("", "estimate", "interval", "of", "method")
 
 
@@ -243,8 +258,8 @@ def _questions(evaluation: Evaluation) -> Table:
         rows += _row("correct: holds an accepted answer", did.correct)
     if (found := evaluation.retrieval) is not None:
         rows += _row(f"retrieval: recall of the first {found.k}", found.recall)
-        rows += _row(f"retrieval: nDCG of the first {found.k}", found.ndcg)
-        rows += _row("retrieval: mean reciprocal rank", found.mrr)
+        rows += _score(f"retrieval: nDCG of the first {found.k}", found.ndcg)
+        rows += _score("retrieval: mean reciprocal rank", found.mrr)
     if (cites := evaluation.citations) is not None:
         rows += _row("citations: precision", cites.precision)
         rows += _row("citations: recall", cites.recall)
@@ -258,7 +273,7 @@ def _causes(evaluation: Evaluation) -> Table:
         for cause, count in sorted(evaluation.causes.items(), key=lambda entry: -entry[1])
         if count
     )
-    return Table("Where the errors came from", ("cause", "answers", "share"), rows, filter="cause")
+    return Table("Where the errors came from", ("cause", "answers", "share"), rows, _CAUSES, "cause")
 
 
 def _shared(evaluation: Evaluation) -> str:

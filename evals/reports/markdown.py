@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from arriero.evals.comparing import RunComparison
 from arriero.evals.evaluation import Evaluation
-from arriero.evals.reports.differences import comparison_tables, verdict
-from arriero.evals.reports.figures import Table, counts, headline, tables
+from arriero.evals.reports.differences import all_caveats, comparison_tables, verdict
+from arriero.evals.reports.figures import Table, caveats_of, counts, headline, tables
 from arriero.prompts.visible import visible
 
 _MARKS = re.compile(r"([\\`*_{}\[\]<>#|~])")
@@ -38,7 +38,7 @@ def to_markdown(evaluation: Evaluation) -> str:
     head = headline(evaluation)
     lines = [f"### Hallucination: {_plain(evaluation.name)}", f"**{_plain(head.sentence)}**"]
     lines.append(_plain(" ".join(filter(None, (head.how, head.flagged, counts(evaluation))))).replace("\\`", "`"))
-    return _joined([*lines, *map(_table, tables(evaluation)), *_caveats(evaluation.caveats)])
+    return _joined([*lines, *map(_table, tables(evaluation)), *_caveats(caveats_of(evaluation))])
 
 
 def comparison_to_markdown(comparisons: Sequence[RunComparison]) -> str:
@@ -58,8 +58,7 @@ def comparison_to_markdown(comparisons: Sequence[RunComparison]) -> str:
     for one in comparisons:
         said = verdict(one)
         lines.append(f"**{_plain(said.conclusion)}** {_plain(said.sentence)} {_plain(said.how)}".replace("\\`", "`"))
-    caveats = tuple(dict.fromkeys(caveat for one in comparisons for caveat in one.caveats))
-    return _joined([*lines, *map(_table, found), *_caveats(caveats)])
+    return _joined([*lines, *map(_table, found), *_caveats(all_caveats(comparisons))])
 
 
 def tables_to_markdown(heading: str, found: Sequence[Table], caveats: Sequence[str]) -> str:

@@ -2,18 +2,21 @@
 
 import base64
 import hashlib
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
 import jinja2
+from markupsafe import Markup, escape
 
 from arriero.evals.comparing import RunComparison
 from arriero.evals.errors import EvalError
 from arriero.evals.evaluation import Evaluation
-from arriero.evals.reports.differences import comparison_tables, decisive, verdict
+from arriero.evals.reports.differences import all_caveats, comparison_tables, decisive, verdict
 from arriero.evals.reports.differences import rows as side_by_side
-from arriero.evals.reports.figures import FEW, counts, documents, headline, tables, value_text
+from arriero.evals.reports.figures import FEW, caveats_of, counts, documents, headline, tables, value_text
 from arriero.evals.reports.packing import MOST_BYTES, pack
 from arriero.evals.reports.pictures import EDGE, SIDE, intervals, rate_picture, reliability
 from arriero.prompts.visible import visible
@@ -21,6 +24,7 @@ from arriero.prompts.visible import visible
 _MANY = 200
 """Documents that a page lists at most: more would make it slow to open. A search finds the answers of any."""
 
+_COMMAND = re.compile(r"`([^`]*)`")
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -54,6 +58,7 @@ def html(evaluation: Evaluation, *, most_bytes: int = MOST_BYTES) -> str:
         evaluation=evaluation,
         head=headline(evaluation),
         counts=counts(evaluation),
+        caveats=caveats_of(evaluation),
         tables=tables(evaluation),
         more_documents=documents(evaluation, _MANY) if len(evaluation.documents) > FEW else None,
         picture=rate_picture(evaluation.answers),
@@ -99,13 +104,13 @@ def comparison_html(comparisons: Sequence[RunComparison], *, most_bytes: int = M
         "comparison.html.jinja",
         title=f"{', '.join(one.candidate for one in comparisons)} against {first.base}",
         comparisons=[(one, verdict(one)) for one in comparisons],
-        caveats=tuple(dict.fromkeys(caveat for one in comparisons for caveat in one.caveats)),
+        caveats=all_caveats(comparisons),
         tables=tables,
         picture=intervals(rows, min(0.0, *reach), max(0.0, *reach), signed=True),
         packed=pack(side_by_side(comparisons), most_bytes=most_bytes),
         names=[first.base, *(one.candidate for one in comparisons)],
         by=first.by,
-        about=[(f"judge: {name}", value_text(value)) for name, value in first.judge.items()],
+        about=list(_facts("judge", first.judge)),
     )
 
 
@@ -146,8 +151,18 @@ def write(text: str, path: Path) -> None:
 
 def _about(evaluation: Evaluation) -> Iterable[tuple[str, str]]:
     for part, values in (("system", evaluation.system), ("judge", evaluation.judge), ("run", evaluation.about)):
-        for name, value in values.items():
-            yield f"{part}: {name}", value_text(value)
+        yield from _facts(part, values)
+
+
+def _facts(name: str, value: object) -> Iterable[tuple[str, str]]:
+    """What was recorded, a row for each thing that is no list of others."""
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from _facts(f"{name} · {key}", part)
+    elif name == "run · created" and isinstance(value, int | float):
+        yield name, datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    else:
+        yield name, value_text(value)
 
 
 def _rendered(template: str, **values: object) -> str:
@@ -170,12 +185,18 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters["visible"] = _shown
+    environment.filters["commands"] = _commands
     return environment
 
 
 def _shown(text: str) -> str:
     """Text that can be read, percentages kept on one line."""
     return visible(text).replace(" %", "\u00a0%")
+
+
+def _commands(text: str) -> Markup:
+    """Text whose commands, between backticks, are set as code."""
+    return Markup(_COMMAND.sub(r"<code>\1</code>", str(escape(_shown(text)))))  # noqa: S704 - it is escaped
 
 
 def _source(name: str) -> str:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from arriero.evals.comparing import RunComparison
 from arriero.evals.evaluation import Evaluation
-from arriero.evals.reports.differences import comparison_tables, verdict
-from arriero.evals.reports.figures import Table, counts, headline, tables
+from arriero.evals.reports.differences import all_caveats, comparison_tables, verdict
+from arriero.evals.reports.figures import Table, caveats_of, counts, headline, tables
 from arriero.prompts.visible import visible
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def print_report(evaluation: Evaluation, console: "Console") -> None:
             console.print(Text(_plain(text), how))
     for table in tables(evaluation):
         _print_table(table, console)
-    _print_caveats(evaluation.caveats, console)
+    _print_caveats(caveats_of(evaluation), console)
 
 
 def print_comparison(comparisons: Sequence[RunComparison], console: "Console") -> None:
@@ -65,7 +65,7 @@ def print_comparison(comparisons: Sequence[RunComparison], console: "Console") -
         console.print(Text(_plain(said.how), "dim"))
     for table in found:
         _print_table(table, console)
-    _print_caveats(tuple(dict.fromkeys(caveat for one in comparisons for caveat in one.caveats)), console)
+    _print_caveats(all_caveats(comparisons), console)
 
 
 def print_tables(found: Sequence[Table], caveats: Sequence[str], console: "Console") -> None:
