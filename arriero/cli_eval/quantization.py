@@ -25,7 +25,7 @@ def quantization(
     variants: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="MODEL", help="What is compared with it; repeatable. [default: the bundled, int8 and int4]"
+            metavar="MODEL", help="What is compared with it, repeatable or with commas. [default: int8, int4]"
         ),
     ] = None,
     questions: Annotated[
@@ -73,7 +73,8 @@ def quantization(
     if markdown and as_json:
         raise typer.BadParameter("give one of them", param_hint="--markdown and --json")
     try:
-        models = [ModelVariant.parse(text) for text in (base, *(variants or _VARIANTS))]
+        named = [text.strip() for each in variants or _VARIANTS for text in each.split(",")]
+        models = [ModelVariant.parse(text) for text in (base, *named)]
     except InvalidVariant as error:
         raise typer.BadParameter(str(error), param_hint="--base and --variants") from error
     if len({one.name for one in models}) < len(models):
