@@ -53,6 +53,8 @@ class Tally:
 
     def __init__(self, total: int | None, tell: Callable[[MapProgress], object], known: int = 0) -> None:
         self._now, self._tell = MapProgress(total, done=known, known=known), tell
+        if known:
+            self._change(self._now)
 
     def begun(self) -> None:
         """Count an item that begins."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import anyio
 import typer
 
+from arriero.cli_eval.judges import CalibrationFile, JudgeKey, JudgeName
 from arriero.cli_eval.under_test import Found, UnderTest, opened
 from arriero.cli_stack import ApiKey, DialectName, Engine, Model, TokenizerFolder, Url, widen_output
 from arriero.terminal import one_line, print_json
@@ -15,7 +16,6 @@ from arriero.terminal import one_line, print_json
 if TYPE_CHECKING:
     from arriero.evals.evaluation import Evaluation
     from arriero.evals.items import QuestionSet
-    from arriero.evals.judgement import Judge
     from arriero.evals.runs import RunFolder, Subject
 
 _READABLE = {"exists": True, "readable": True}
@@ -61,7 +61,9 @@ def run(
         str | None, typer.Option(help="Run a local model in bf16, int8 or int4; of a server, what it is, to record.")
     ] = None,
     revision: Annotated[str | None, typer.Option(help="The model's revision, where the server does not say.")] = None,
-    judge: Annotated[str, typer.Option(help="Judge: offline, llama, ...; none to answer only.")] = "offline",
+    judge: JudgeName = "offline",
+    judge_key: JudgeKey = None,
+    calibration: CalibrationFile = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Questions at once, of each worker with --ray.")] = 4,
     seed: Annotated[int, typer.Option(help="Seed of the first generation, and of --limit.")] = 0,
     repeats: Annotated[int, typer.Option(min=1, help="Generations for each question.")] = 1,
@@ -97,7 +99,7 @@ def run(
         answers=answers,
         retriever=retriever,
         k=k,
-        instructions=None if prompt is None else prompt.read_text("utf-8").strip(),
+        instructions=None if prompt is None else _text(prompt),
         temperature=temperature,
         max_tokens=max_tokens,
         revision=revision,
@@ -105,7 +107,7 @@ def run(
         corpus=asked.corpus,
     )
     test.check(repeats)
-    judging = _judge(judge)
+    _check_judge(judge)
     folder = out or Path("runs") / f"{asked.name}-{test.name}"
     answering = partial(
         _answered,
@@ -122,7 +124,7 @@ def run(
         file=file,
     )
     try:
-        kept, evaluation = anyio.run(_run, answering, judging, seed)
+        kept, evaluation = anyio.run(_run, answering, judge, calibration, judge_key, seed)
     except KeyboardInterrupt:
         typer.echo(f"stopped: what was answered is in {one_line(str(folder))}; the same command goes on", err=True)
         raise typer.Exit(1) from None
@@ -150,14 +152,23 @@ def _questions(
     return sampled(read_questions(path, corpus or documents), limit, seed), path
 
 
-def _judge(name: str) -> "Judge | None":
-    if name == "none":
-        return None
-    from arriero.evals.judges.choosing import JUDGES, judge_named
+def _text(file: Path) -> str:
+    try:
+        return file.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"{file} cannot be read as UTF-8 text: {error}", param_hint="--prompt") from error
 
-    if name not in JUDGES:
-        raise typer.BadParameter(f"{name!r} is none of {', '.join(JUDGES)}, none", param_hint="--judge")
-    return judge_named(name)
+
+def _check_judge(name: str) -> None:
+    from arriero.evals.errors import EvalError
+    from arriero.evals.judges.choosing import check_judge
+
+    if name == "none":
+        return
+    try:
+        check_judge(name)
+    except EvalError as error:
+        raise typer.BadParameter(f"{one_line(str(error))}, or none", param_hint="--judge") from error
 
 
 async def _answered(
@@ -182,14 +193,18 @@ async def _answered(
             return await run_system(folder, system, asked, concurrency=workers * concurrency, **how)
 
 
-async def _run(answering: Any, judge: "Judge | None", seed: int) -> "tuple[RunFolder, Evaluation | None]":
+async def _run(
+    answering: Any, judge: str, calibration: Path | None, key: str | None, seed: int
+) -> "tuple[RunFolder, Evaluation | None]":
+    from arriero.evals.judges.choosing import opened_judge
     from arriero.evals.runs import judge_run, read_subject
     from arriero.evals.runs.evaluating import evaluate_subject
 
     kept: RunFolder = await answering()
-    if judge is None:
+    if judge == "none":
         return kept, None
-    judging = await judge_run(kept, judge)
+    async with opened_judge(judge, api_key=key, calibration=calibration) as judging_by:
+        judging = await judge_run(kept, judging_by)
     subject: Subject = read_subject(kept.path)
     return kept, evaluate_subject(subject, judging, seed=seed)
 
@@ -210,10 +225,13 @@ def _report(evaluation: "Evaluation", folder: Path, html: Path | None, as_json: 
 
     from rich.console import Console
 
-    from arriero.evals.reports import print_report, to_json, write_html
+    from arriero.evals.reports import ReportNotWritten, print_report, to_json, write_html
 
     told = to_json(evaluation)
-    (folder / "report.json").write_text(json.dumps(told, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    try:
+        (folder / "report.json").write_text(json.dumps(told, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ReportNotWritten(f"{folder / 'report.json'} cannot be written: {error.strerror}") from error
     for page in filter(None, (folder / "report.html", html)):
         write_html(evaluation, page)
     if as_json:

@@ -43,7 +43,7 @@ def evaluate_subject(
     random_labels: bool | None = None,
     level: float = 0.95,
     seed: int = 0,
-    k: int = 5,
+    k: int | None = None,
     about: Mapping[str, object] | None = None,
 ) -> "Evaluation":
     """Evaluate a run, or a file of items, by what a judge and people said of it.
@@ -54,7 +54,7 @@ def evaluate_subject(
         random_labels: Whether the labelled items are a random sample; None for what `labels_of` finds.
         level: How often each interval is to hold the truth.
         seed: Seed of what is drawn.
-        k: Passages that count for retrieval.
+        k: Passages that count for retrieval; None for as many as the system retrieves, else 5.
         about: What else is to be told.
 
     Returns:
@@ -77,8 +77,14 @@ def evaluate_subject(
         questions=subject.questions,
         answers=subject.answers,
         system=subject.system,
-        k=k,
+        k=k or _retrieved(subject.system) or 5,
         level=level,
         seed=seed,
         about={**subject.about, **(about or {})},
     )
+
+
+def _retrieved(system: Mapping[str, object]) -> int | None:
+    index = system.get("index")
+    k = index.get("k") if isinstance(index, Mapping) else None
+    return k if isinstance(k, int) else None

@@ -43,8 +43,7 @@ class Retriever(Protocol):
 def query_of(question: Question) -> str:
     """What is searched for a question: the question, after what the user said just before it.
 
-    In a conversation a question alone often does not say what it is about. On the 507 conversations of mtRAG's
-    unanswerable set BM25 finds .84 of the right passages among five with the turn before, .76 without, .81 with all.
+    In a conversation a question alone often does not say what it is about.
 
     Args:
         question: The question.
