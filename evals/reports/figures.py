@@ -9,6 +9,7 @@ from arriero.evals.evaluation import Evaluation, Group, Rate
 from arriero.evals.statistics.estimate import Estimate
 
 _BASES = (100, 1_000, 10_000)
+_MOST_KINDS = 50
 FEW = 10
 """Of so many documents the most flagged are shown in tables; the HTML report has them all."""
 
@@ -117,7 +118,7 @@ def tables(evaluation: Evaluation) -> tuple[Table, ...]:
         _judge(evaluation),
         _questions(evaluation),
         _causes(evaluation),
-        _groups(_shared(evaluation), evaluation.kinds, len(evaluation.kinds)),
+        _groups(_shared(evaluation), evaluation.kinds, _MOST_KINDS),
         documents(evaluation, FEW),
     )
     return tuple(table for table in found if table.rows)
@@ -133,8 +134,7 @@ def documents(evaluation: Evaluation, most: int | None = None) -> Table:
     Returns:
         The table.
     """
-    found = evaluation.documents
-    return _groups("document", found, len(found) if most is None else most)
+    return _groups("document", evaluation.documents, most)
 
 
 def counts(evaluation: Evaluation) -> str:
@@ -147,6 +147,20 @@ def counts(evaluation: Evaluation) -> str:
         errors = evaluation.answering.errors
         text += f"; {plural(errors, 'question')} without an answer because the system failed, left out too"
     return text + "."
+
+
+def reliability_table(evaluation: Evaluation) -> Table:
+    """The judge's scores against labels, as the numbers behind the diagram."""
+    rows = tuple(
+        (
+            f"{found.low:.2f} to {found.high:.2f}",
+            f"{found.score:.2f}",
+            f"{percent(found.rate.value)} ({interval(found.rate)})",
+            f"{found.rate.n:,}",
+        )
+        for found in evaluation.reliability
+    )
+    return Table("Scores against labels", ("scores", "mean", "hallucinated", "labels"), rows)
 
 
 def caveats_of(evaluation: Evaluation) -> tuple[str, ...]:
@@ -284,11 +298,11 @@ def _shared(evaluation: Evaluation) -> str:
     return "model" if len({item.model for item in items}) > 1 else "dataset"
 
 
-def _groups(unit: str, groups: Sequence[Group], most: int) -> Table:
+def _groups(unit: str, groups: Sequence[Group], most: int | None) -> Table:
     rows = tuple((group.name or "(none)", *_group_cells(group.rate)) for group in groups[:most])
     note = "What is hallucinated: corrected where there are labels enough, else from the labels alone."
-    if most < len(groups):
-        note += f" The first {most} of {plural(len(groups), unit)}, most flagged first."
+    if len(rows) < len(groups):
+        note += f" The first {len(rows)} of {plural(len(groups), unit)}."
     columns = (unit, "judged", "flagged by the judge", "labelled", "hallucinated")
     return Table(f"By {unit}", columns, rows, note, unit)
 

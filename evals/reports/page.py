@@ -16,7 +16,16 @@ from arriero.evals.errors import EvalError
 from arriero.evals.evaluation import Evaluation
 from arriero.evals.reports.differences import all_caveats, comparison_tables, decisive, verdict
 from arriero.evals.reports.differences import rows as side_by_side
-from arriero.evals.reports.figures import FEW, caveats_of, counts, documents, headline, tables, value_text
+from arriero.evals.reports.figures import (
+    FEW,
+    caveats_of,
+    counts,
+    documents,
+    headline,
+    reliability_table,
+    tables,
+    value_text,
+)
 from arriero.evals.reports.packing import MOST_BYTES, pack
 from arriero.evals.reports.pictures import EDGE, SIDE, intervals, rate_picture, reliability
 from arriero.prompts.visible import visible
@@ -63,6 +72,7 @@ def html(evaluation: Evaluation, *, most_bytes: int = MOST_BYTES) -> str:
         more_documents=documents(evaluation, _MANY) if len(evaluation.documents) > FEW else None,
         picture=rate_picture(evaluation.answers),
         dots=reliability(evaluation.reliability),
+        bins=reliability_table(evaluation),
         side=SIDE,
         edge=EDGE,
         packed=pack(((judged.item.id, (judged,)) for judged in evaluation.items), most_bytes=most_bytes),
@@ -70,7 +80,7 @@ def html(evaluation: Evaluation, *, most_bytes: int = MOST_BYTES) -> str:
     )
 
 
-def write_html(evaluation: Evaluation, path: Path) -> None:
+def write_html(evaluation: Evaluation, path: str | Path) -> None:
     """Write a report as one HTML page.
 
     Args:
@@ -117,7 +127,7 @@ def comparison_html(comparisons: Sequence[RunComparison], *, most_bytes: int = M
 _DRAWN = "corrected"
 
 
-def write_comparison_html(comparisons: Sequence[RunComparison], path: Path) -> None:
+def write_comparison_html(comparisons: Sequence[RunComparison], path: str | Path) -> None:
     """Write comparisons with one baseline as one HTML page.
 
     Args:
@@ -131,7 +141,7 @@ def write_comparison_html(comparisons: Sequence[RunComparison], path: Path) -> N
     write(comparison_html(comparisons), path)
 
 
-def write(text: str, path: Path) -> None:
+def write(text: str, path: str | Path) -> None:
     """Write a report.
 
     Args:
@@ -142,7 +152,7 @@ def write(text: str, path: Path) -> None:
         ReportNotWritten: It cannot be written there.
     """
     try:
-        path.write_bytes(text.encode("utf-8", "replace"))
+        Path(path).write_bytes(text.encode("utf-8", "replace"))
     except OSError as error:
         raise ReportNotWritten(
             f"{path} cannot be written: {error.strerror}; give a file in a folder that is"

@@ -1,17 +1,24 @@
 """`arriero eval report`, as a user types it."""
 
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
+import anyio
 import pytest
 from reported import items_of
 from typer.testing import CliRunner
 
 from arriero.cli import app
 from arriero.evals.data import write_items
+from arriero.evals.items import GroundingItem
+from arriero.evals.judgement import Judgement
 from arriero.evals.labels import Label, append_label
 from arriero.evals.reports import from_json
 from arriero.evals.runs import read_subject
+from arriero.evals.runs.judging import judge_subject
 
 
 def report(*arguments: object) -> tuple[int, str, str]:
@@ -97,6 +104,35 @@ def test_labels_that_were_chosen_are_corrected_otherwise_than_random_ones(unlabe
     random, chosen = (report(unlabelled, "--json", option)[1] for option in ("--random-labels", "--chosen-labels"))
     assert from_json(random).answers.correction == "PPI++"
     assert from_json(chosen).answers.correction == "Rogan-Gladen"
+
+
+@dataclass(frozen=True)
+class Sure:
+    """A judge that flags everything."""
+
+    name: str
+    threshold: float = 0.5
+    fingerprint: Mapping[str, object] = field(default_factory=dict)
+
+    async def judge(self, items: Sequence[GroundingItem]) -> list[Judgement]:
+        return [Judgement(item.id, self.name, 0.9) for item in items]
+
+
+def test_judgements_that_are_there_are_taken_and_one_of_several_must_be_named(answers: Path) -> None:
+    def judged(name: str) -> None:
+        anyio.run(partial(judge_subject, read_subject(answers), Sure(name), progress=False))
+
+    judged("first")
+    found = from_json(report(answers, "--json")[1])
+    assert found.judge["name"] == "first"
+    assert found.answers.flagged is not None
+    assert found.answers.flagged.value == 1
+    judged("second")
+    code, _, err = report(answers)
+    assert code == 2
+    assert "first, second" in err
+    assert from_json(report(answers, "--json", "--judge", "second")[1]).judge["name"] == "second"
+    assert from_json(report(answers, "--json", "--judge", "offline")[1]).judge["name"] == "offline"
 
 
 @pytest.mark.parametrize(
