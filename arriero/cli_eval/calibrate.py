@@ -1,5 +1,6 @@
 """`arriero eval calibrate`: items to label at random, the page, and the rate corrected for the judge."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -71,15 +72,28 @@ def calibrate(
 
 def judging_by(subject: "Subject", name: str) -> "Judging":
     """What a judge says of all items: what is there, and for the others it is asked now."""
-    kept = subject.judgings.get(name)
+    kept = subject.judgings.get(name.partition(":")[0])
     if kept is not None and all(item.id in kept.judgements for item in subject.items):
         return kept
     import anyio
 
-    from arriero.evals.judges.choosing import judge_named
+    from arriero.evals.errors import EvalError
+    from arriero.evals.judges.choosing import JUDGES, check_judge, opened_judge
     from arriero.evals.runs.judging import judge_subject
 
-    return anyio.run(judge_subject, subject, judge_named(name))
+    try:
+        check_judge(name)
+    except EvalError as error:
+        known = ", ".join(sorted({*JUDGES, *subject.judgings}))
+        raise typer.BadParameter(
+            f"there is no judge {one_line(name)}: name one of {known}", param_hint="--judge"
+        ) from error
+
+    async def judged() -> "Judging":
+        async with opened_judge(name, api_key=os.environ.get("ARRIERO_JUDGE_API_KEY")) as judge:
+            return await judge_subject(subject, judge)
+
+    return anyio.run(judged)
 
 
 def _label(subject: "Subject", plan: "Plan", annotators: list[str] | None, *, port: int, no_open: bool) -> None:

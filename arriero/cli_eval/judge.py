@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from arriero.cli_eval.judges import CalibrationFile, JudgeKey, JudgeName
 from arriero.terminal import one_line, print_json
 
 if TYPE_CHECKING:
@@ -23,15 +24,15 @@ _SHOWN = 20
 
 SubjectAt = Annotated[
     Path,
-    typer.Argument(
-        exists=True, allow_dash=True, metavar="SUBJECT", help="File of items, folder of a run, or - for JSON lines."
-    ),
+    typer.Argument(metavar="SUBJECT", help="File of items, folder of a run, or - for JSON lines on standard input."),
 ]
 
 
 def judge(
     subject: SubjectAt,
-    judge_name: Annotated[str, typer.Option("--judge", metavar="NAME", help="Who judges.")] = "offline",
+    judge_name: JudgeName = "offline",
+    judge_key: JudgeKey = None,
+    calibration: CalibrationFile = None,
     keep: Annotated[
         bool | None,
         typer.Option(
@@ -56,17 +57,22 @@ def judge(
     import anyio
 
     from arriero.evals.errors import EvalError
-    from arriero.evals.judges.choosing import judge_named
+    from arriero.evals.judges.choosing import check_judge, opened_judge
 
     try:
-        chosen = judge_named(judge_name)
+        check_judge(judge_name)
     except EvalError as error:
         raise typer.BadParameter(one_line(str(error)), param_hint="--judge") from error
     found = _read(subject)
     kept = found.path.is_dir() if keep is None else keep
     if kept and str(subject) == "-":
         raise typer.BadParameter("there is no place beside standard input: leave it out", param_hint="--keep")
-    said = anyio.run(_judge, found, chosen, kept, claims, as_json)
+
+    async def judged() -> "tuple[Judge, Mapping[str, Judgement]]":
+        async with opened_judge(judge_name, api_key=judge_key, calibration=calibration) as chosen:
+            return chosen, await _judge(found, chosen, kept, claims, as_json)
+
+    chosen, said = anyio.run(judged)
     told = Summary.of(found, chosen, said)
     if not as_json:
         _print_worst(found, said)
@@ -81,6 +87,8 @@ def _read(path: Path) -> "Subject":
     from arriero.evals.runs import read_subject
 
     if str(path) != "-":
+        if not path.exists():
+            raise typer.BadParameter(f"there is no {one_line(str(path))}", param_hint="SUBJECT")
         return read_subject(path)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "stdin.jsonl"

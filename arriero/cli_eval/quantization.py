@@ -1,6 +1,8 @@
 """`arriero eval quantization`: is the smaller model worse?"""
 
+import os
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -97,7 +99,9 @@ def quantization(
     spoken = None if dialect is None else named_dialect(dialect).name
     opened = partial(_open, api_key=api_key, tokenizer=tokenizer, dialect=spoken)
     try:
-        report = anyio.run(partial(_compared, models, plan, folder=out, opened=opened, retry_errors=retry_errors))
+        report = anyio.run(
+            partial(_compared, models, plan, judge, folder=out, opened=opened, retry_errors=retry_errors)
+        )
     except KeyboardInterrupt:
         kept = "nothing is kept without --out" if out is None else f"{one_line(str(out))} has what was answered"
         typer.echo(f"stopped: {kept}", err=True)
@@ -112,10 +116,14 @@ def _open(model: "ModelVariant", **how: Any) -> Any:
     return model.open(**how) if model.url is not None else model.open(dialect=how["dialect"])
 
 
-async def _compared(models: "list[ModelVariant]", plan: "Plan", **how: Any) -> "QuantizationReport":
+async def _compared(models: "list[ModelVariant]", plan: "Plan", judge: str, **how: Any) -> "QuantizationReport":
+    from arriero.evals.judges.choosing import opened_judge
     from arriero.evals.quantization import compare_quantizations
 
-    return await compare_quantizations(models[0], models[1:], plan, **how)
+    if judge == "none" or plan.questions is None:
+        return await compare_quantizations(models[0], models[1:], plan, **how)
+    async with opened_judge(judge, api_key=os.environ.get("ARRIERO_JUDGE_API_KEY")) as one:
+        return await compare_quantizations(models[0], models[1:], replace(plan, judge=one), **how)
 
 
 def _plan(
@@ -131,6 +139,7 @@ def _plan(
 ) -> "Plan":
     from arriero.cli_eval.toolcalls import some
     from arriero.evals.data import read_questions, sample
+    from arriero.evals.judges.choosing import check_judge
     from arriero.evals.quantization import Plan
     from arriero.evals.runs.running import sampled
     from arriero.evals.systems.retrieval import retriever_named
@@ -141,15 +150,10 @@ def _plan(
     alone = toolcalls is not None and questions is None  # who brings tools alone asks about tools alone
     asked = None if alone else sampled(read_questions(questions or sample("handbook").path, corpus), limit, seed)
     tools = [] if questions is not None and toolcalls is None else read_tool_items(toolcalls or SAMPLE)
-    chosen = None
-    if judge != "none" and asked is not None:
-        from arriero.evals.judges.choosing import judge_named
-
-        chosen = judge_named(judge)
+    if judge != "none":
+        check_judge(judge)
     retriever = retriever_named("bm25", asked.corpus) if asked is not None and asked.corpus else None
-    return Plan(
-        tools=some(tools, limit, seed), questions=asked, retriever=retriever, k=k, judge=chosen, seed=seed, **how
-    )
+    return Plan(tools=some(tools, limit, seed), questions=asked, retriever=retriever, k=k, seed=seed, **how)
 
 
 def _tell_plan(plan: "Plan") -> None:
