@@ -80,7 +80,7 @@ def detection(
     if count < 2:
         raise EvalError("all items are of one document: an interval needs at least two")
     flags = (row >= threshold).astype(np.float64)
-    cells = np.stack([np.bincount(ids, part, count) for part in _cells(truth, flags)])
+    cells = np.stack([np.bincount(ids, part, count) for part in _cells(truth, flags)]).astype(np.float64)
     ranks = np.unique(row, return_inverse=True)[1]
     order = np.argsort(ranks, kind="stable")
     starts = np.flatnonzero(np.diff(ranks[order], prepend=-1))

@@ -84,21 +84,28 @@ class OfflineJudge:
         """
         said: list[Judgement] = []
         for start in range(0, len(items), _BATCH):  # what was counted of a batch is let go before the next
-            said += await anyio.to_thread.run_sync(self._judge, items[start : start + _BATCH])
+            said += await anyio.to_thread.run_sync(judge_with, self._model, items[start : start + _BATCH])
         return said
 
-    def _judge(self, items: Sequence[GroundingItem]) -> list[Judgement]:
-        told = [item for item in items if any(WORD.search(passage) for passage in item.context)]
-        asked = [item for item in told if WORD.search(item.response)]
-        readings = [read(item, self._model.weight) for item in asked]
-        found = {}
-        if readings:
-            scores, kinds = self._model.scores(readings)
-            # By place, not by id: ids are unique in a file, not in what a caller puts together.
-            for item, reading, score, kind in zip(asked, readings, scores, kinds.sum(axis=1), strict=True):
-                found[id(item)] = _judgement(self._model, item, reading, round(float(score), 6), float(kind))
-        able = {id(item) for item in told}
-        return [found.get(id(item)) or _without(item, id(item) in able) for item in items]
+
+def judge_with(model: Model, items: Sequence[GroundingItem]) -> list[Judgement]:
+    """Judge items with a model; what all of them counted is held at once.
+
+    Args:
+        model: The model.
+        items: The items, some dozens.
+    """
+    told = [item for item in items if any(WORD.search(passage) for passage in item.context)]
+    asked = [item for item in told if WORD.search(item.response)]
+    readings = [read(item, model.weight) for item in asked]
+    found = {}
+    if readings:
+        scores, kinds = model.scores(readings)
+        # By object, not by id: ids are unique in a file, not in what a caller puts together.
+        for item, reading, score, kind in zip(asked, readings, scores, kinds.sum(axis=1), strict=True):
+            found[id(item)] = _judgement(model, item, reading, round(float(score), 6), float(kind))
+    able = {id(item) for item in told}
+    return [found.get(id(item)) or _without(item, id(item) in able) for item in items]
 
 
 def _without(item: GroundingItem, told: bool) -> Judgement:

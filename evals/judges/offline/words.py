@@ -95,7 +95,8 @@ def _known(word: str) -> tuple[str, str, bool, bool]:
     """Stem, lower case, whether it says something by itself, whether it negates."""
     stemmed, lower = stem(word), word.lower().replace("’", "'")
     negates = lower in NEGATIONS or lower.endswith("n't")
-    content = stemmed[:1].isdigit() or (len(stemmed) > 1 and lower not in FUNCTION_WORDS and not negates)
+    says = lower.partition("'")[0] not in FUNCTION_WORDS and not negates  # "it's" says as little as "it"
+    content = stemmed[:1].isdigit() or (len(stemmed) > 1 and says)
     return stemmed, lower, content, negates
 
 
