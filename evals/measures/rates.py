@@ -1,7 +1,7 @@
 """The rate of hallucination: what the judge flags, what people say, and the correction that the two allow."""
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -46,9 +46,10 @@ def claim_rows(items: Sequence[Judged]) -> list[Row]:
     """A row for each claim, as the judge takes responses apart. An item that the judge failed has one without a score.
 
     A claim of a supported answer is supported. One of a hallucinated answer is hallucinated where people marked a
-    part of it, or where it is the only one; where they marked nothing, nobody knows.
+    part of it, or where it is the only one; where they marked nothing, nobody knows. If that is so of any answer no
+    claim has a label: those left would be the claims of supported answers for the most part, and no sample of all.
     """
-    rows = []
+    rows, unknown = [], False
     for one in items:
         document = one.item.doc_id or one.item.id
         if one.judgement.score is None:
@@ -59,8 +60,9 @@ def claim_rows(items: Sequence[Judged]) -> list[Row]:
                 marked, span = one.item.spans, claim.span
                 overlaps = span and any(mark.start < span.end and span.start < mark.end for mark in marked)
                 label = (1 if overlaps else 0) if marked and span else None
+                unknown = unknown or label is None
             rows.append(Row(claim.score, claim.verdict != "supported", label, document))
-    return rows
+    return [replace(row, label=None) for row in rows] if unknown else rows
 
 
 def rate(rows: Sequence[Row], *, random_labels: bool = True, level: float = 0.95) -> Rate:
