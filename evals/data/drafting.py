@@ -23,7 +23,7 @@ ANSWERED, NEAR_MISS = "answered", "near miss"
 _FEWEST_WORDS = 5
 _TRIES = 3
 _CLOSE = 10
-_MAX_TOKENS = 300
+_MAX_TOKENS = 512
 
 
 @dataclass(frozen=True, slots=True)

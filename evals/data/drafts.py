@@ -16,6 +16,9 @@ passage that say so.
 The question must be understood by somebody who does not see the passage: name what it asks about. Do not mention the
 passage or the document, and do not give the answer away."""
 
+LONGEST = 256
+"""Characters of each part: as many as a grammar counts, so that a model that finds no end is brought to one."""
+
 _SPEAKS_OF_IT = re.compile(
     r"\b(?:this|the|that|given|above|following) (?:\w+ )?(?:passage|text|document|excerpt|paragraph|author)\b"
 )
@@ -34,9 +37,11 @@ class Draft:
         quote: Where the passage says so, in its words.
     """
 
-    question: Annotated[str, Field(description="A question that the passage answers.")]
-    answer: Annotated[str, Field(description="Its answer, as short as it can be.")]
-    quote: Annotated[str, Field(description="The words of the passage that say so, copied exactly.")]
+    question: Annotated[str, Field(description="A question that the passage answers.", max_length=LONGEST)]
+    answer: Annotated[str, Field(description="Its answer, as short as it can be.", max_length=LONGEST)]
+    quote: Annotated[
+        str, Field(description="The words of the passage that say so, copied exactly.", max_length=LONGEST)
+    ]
 
 
 def fault(draft: Draft, passage: Passage, before: list[Draft]) -> str | None:
@@ -59,11 +64,12 @@ def fault(draft: Draft, passage: Passage, before: list[Draft]) -> str | None:
         'the question gives the answer away'
     """
     asked = tokens(draft.question)
+    quote = draft.quote if len(draft.quote) < LONGEST else draft.quote.rpartition(" ")[0]  # it was cut within a word
     checks = (
         (not _FEWEST <= len(asked) <= _MOST, "it is no question"),
         (not tokens(draft.answer), "there is no answer"),
         (_SPEAKS_OF_IT.search(draft.question.casefold()), "the question speaks of the passage"),
-        (not occurs(draft.quote, passage.text), "the quote is not in the passage"),
+        (not occurs(quote, passage.text), "the quote is not in the passage"),
         (not tells(passage.text, draft.answer) and _unsaid(draft, passage), "the answer is not in the passage"),
         (occurs(draft.answer, draft.question), "the question gives the answer away"),
         (not covered(draft.question, f"{passage.title} {passage.text}"), "the question is about something else"),
