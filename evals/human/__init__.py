@@ -1,1 +1,18 @@
-"""What people say: pages to label items on, labels, and how far people agree."""
+"""What people say: pages to label items on, labels made elsewhere, and how far people agree."""
+
+from arriero.evals.human.agreement import Agreement, Coefficients, agreement, coefficients
+from arriero.evals.human.importing import labels_from
+from arriero.evals.human.labelling import Labelling, in_random_order
+from arriero.evals.human.server import CannotLabel, serve_labelling
+
+__all__ = [
+    "Agreement",
+    "CannotLabel",
+    "Coefficients",
+    "Labelling",
+    "agreement",
+    "coefficients",
+    "in_random_order",
+    "labels_from",
+    "serve_labelling",
+]

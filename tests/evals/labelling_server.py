@@ -16,6 +16,8 @@ from arriero.evals.items import GroundingItem
 
 EVIL = """</script><img src=x onerror="document.title='owned'"><b>bold</b>'">\x1b[31m"""
 
+FALSE = "Anselm Quispe lost 93 llamas in Cusco."
+
 
 def mules(count: int = 12) -> tuple[GroundingItem, ...]:
     """Answers about a mule train; every third one says what no passage does."""
@@ -24,7 +26,7 @@ def mules(count: int = 12) -> tuple[GroundingItem, ...]:
         GroundingItem(
             f"mule-{n}",
             passages,
-            f"The train left Vesk at 05:40. {'It snowed.' if n % 3 == 0 else 'It had 14 mules.'}",
+            f"The train left Vesk at 05:40. {FALSE if n % 3 == 0 else 'It had 14 mules.'}",
             question=f"When did train {n} leave?",
             doc_id=f"day-{n // 2}",
             label=1 if n % 3 == 0 else 0,
@@ -39,11 +41,13 @@ class Served:
 
     Args:
         labelling: What is labelled.
+        client: What asks.
         pages: Address of each person's page.
         visited: The address that a browser was to open.
     """
 
     labelling: Labelling
+    client: httpx.Client
     pages: dict[str, str]
     visited: str = ""
 
@@ -53,7 +57,7 @@ class Served:
         parts = urlsplit(address)
         headers = {} if method == "GET" else {"origin": f"http://{parts.netloc}", "content-type": "application/json"}
         headers |= options.pop("headers", {})  # type: ignore[arg-type, operator]
-        return httpx.request(method, address + path, headers=headers, timeout=20, **options)  # type: ignore[arg-type]
+        return self.client.request(method, address + path, headers=headers, **options)  # type: ignore[arg-type]
 
     def label(self, annotator: str, at: int, value: int | None, note: str = "") -> httpx.Response:
         """Label an item."""
@@ -65,6 +69,11 @@ class Served:
             assert self.label(annotator, at, value).status_code == 200
 
 
+def plain_client() -> httpx.Client:
+    """A client for this machine, made quickly: it needs no certificates."""
+    return httpx.Client(verify=False, timeout=30)
+
+
 @contextmanager
 def served(labelling: Labelling, *annotators: str) -> Iterator[Served]:
     """Serve a page; it is ended with the block.
@@ -74,14 +83,14 @@ def served(labelling: Labelling, *annotators: str) -> Iterator[Served]:
         annotators: Who labels.
     """
     said: queue.Queue[tuple[str, str]] = queue.Queue()
-    found = Served(labelling, {})
 
     async def serve() -> None:
         await serve_labelling(
             labelling, annotators, announce=lambda name, at: said.put((name, at)), visit=lambda at: said.put(("", at))
         )
 
-    with start_blocking_portal() as portal:
+    with start_blocking_portal() as portal, plain_client() as client:
+        found = Served(labelling, client, {})
         running = portal.start_task_soon(serve)
         for _ in annotators:
             name, address = said.get(timeout=20)

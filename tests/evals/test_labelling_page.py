@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import anyio
 import httpx2 as httpx
 import pytest
-from labelling_server import EVIL, kept_in, mules, served
+from labelling_server import EVIL, FALSE, kept_in, mules, served
 
 from arriero.evals.human.labelling import Labelling, in_random_order
 from arriero.evals.human.server import CannotLabel, serve_labelling
@@ -99,7 +99,7 @@ def test_when_everybody_has_finished_the_server_ends(tmp_path: Path) -> None:
             group.start_soon(serve)
             with anyio.fail_after(30):
                 await announced.wait()
-                async with httpx.AsyncClient() as client:
+                async with httpx.AsyncClient(verify=False) as client:
                     for name, address in pages.items():
                         assert not ended.is_set()
                         headers = {"origin": f"http://{urlsplit(address).netloc}", "content-type": "application/json"}
@@ -121,7 +121,7 @@ def test_items_are_shown_without_their_labels_and_scores(tmp_path: Path) -> None
     assert "".join(piece["text"] for piece in shown.json()["response"]) == item.response
     assert [piece["text"] for piece in shown.json()["response"] if piece["claim"]] == [
         "The train left Vesk at 05:40.",
-        "It snowed.",
+        FALSE,
     ]
 
 
@@ -150,16 +150,16 @@ def test_who_does_not_know_the_address_gets_nothing(tmp_path: Path) -> None:
         parts = urlsplit(page.pages["ana"])
         assert len(parts.path) >= 40
         for path in ("/", "/state", "/x/state", "/x/", "/x/label.js", "/open/x", f"{parts.path[:-2]}/state"):
-            answer = httpx.get(f"http://{parts.netloc}{path}", follow_redirects=True)
+            answer = page.client.get(f"http://{parts.netloc}{path}", follow_redirects=True)
             assert answer.status_code == 404, path
 
 
 def test_the_address_that_a_browser_is_started_with_works_once(tmp_path: Path) -> None:
     with served(kept_in(tmp_path), "ana", "ben") as page:
         assert page.pages["ana"] not in page.visited
-        first = httpx.get(page.visited, follow_redirects=False)
+        first = page.client.get(page.visited, follow_redirects=False)
         assert (first.status_code, first.headers["location"]) == (303, urlsplit(page.pages["ana"]).path)
-        assert httpx.get(page.visited).status_code == 404
+        assert page.client.get(page.visited).status_code == 404
 
 
 @pytest.mark.parametrize(
