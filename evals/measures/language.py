@@ -19,6 +19,8 @@ _FREQUENT = {
     "Italian": "il di che è per non una sono con del della gli dei nel più anche si lo alla",
 }
 _SETS = {name: frozenset(words.split()) for name, words in _FREQUENT.items()}
+_ENOUGH = 600
+"""Characters that tell a language."""
 _SHARE = 0.1
 """Share of a text's words that are frequent ones of its language, at least."""
 
@@ -27,7 +29,7 @@ def language(text: str) -> str | None:
     """The language of a text by its letters and most frequent words.
 
     Args:
-        text: The text; its first 2,000 characters count.
+        text: The text; its first 600 characters count.
 
     Returns:
         Name of a language, or of a script for letters that are not Latin; None where the text is short or unclear.
@@ -38,13 +40,16 @@ def language(text: str) -> str | None:
         >>> language("Перевал закрыт с октября по май, и гостиница тоже не работает.")
         'Cyrillic'
     """
-    text = text[:2_000]
-    letters = Counter(_script(letter) for letter in text if letter.isalpha())
-    if not letters:
-        return None
-    script, count = letters.most_common(1)[0]
-    if script != "Latin":
-        return script if count > max(4, letters.total() / 2) else None
+    return _language(text[:_ENOUGH])
+
+
+@lru_cache(maxsize=4_096)  # many answers have the same passages
+def _language(text: str) -> str | None:
+    if not text.isascii():
+        letters = Counter(_script(letter) for letter in text if letter.isalpha())
+        script, count = letters.most_common(1)[0] if letters else ("Latin", 0)
+        if script != "Latin":
+            return script if count > max(4, letters.total() / 2) else None
     words = [word.lower() for word in _WORD.findall(text)]
     if len(words) < _FEWEST:
         return None
@@ -58,7 +63,7 @@ def other_language(response: str, passages: tuple[str, ...]) -> bool:
     said = language(response)
     if said is None:
         return False
-    given = language(" ".join(passages))
+    given = language(" ".join(passage[:_ENOUGH] for passage in passages[:3]))
     return given is not None and said != given
 
 

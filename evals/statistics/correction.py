@@ -166,7 +166,7 @@ def rogan_gladen(
     )
     error = float(np.sqrt(pulls @ pulls + added)) / abs(youden)
     shift = 2 * z**2 * (rate * hit_variance - (1 - rate) * passed_variance)
-    half = float(special.stdtrit(max(1, np.unique(of).size - 1), (1 + level) / 2)) * error
+    half = float(special.stdtrit(max(1, int(np.count_nonzero(np.bincount(of))) - 1), (1 + level) / 2)) * error
     low, high = min(_share(value), _share(rate + shift - half)), max(_share(value), _share(rate + shift + half))
     return Estimate(_share(value), low, high, truth.size + rest.size, "Rogan-Gladen", level)
 
@@ -263,7 +263,7 @@ def powered(truth: Floats, said: Floats, rest: Floats, clusters: Clusters, rest_
     """
     ids = _joint_ids(clusters, rest_clusters, truth.size, rest.size)
     of, rest_of, total = ids[: truth.size], ids[truth.size :], int(ids.max()) + 1
-    count = np.unique(of).size
+    count = int(np.count_nonzero(np.bincount(of)))
     if count < 3:
         raise CorrectionRefused(f"the labels are of {count} documents: label items of more")
     shrunk = truth.size / (truth.size + 2)
@@ -278,7 +278,7 @@ def powered(truth: Floats, said: Floats, rest: Floats, clusters: Clusters, rest_
 
 def _pulls(row: Floats, ids: Integers, total: int, scale: float = 1.0) -> Floats:
     """How much each cluster pulls a mean away from where it is; their squares sum to the mean's variance."""
-    count = np.unique(ids).size
+    count = int(np.count_nonzero(np.bincount(ids)))
     sums = np.bincount(ids, row - row.mean(), total)
     return np.asarray(sums / row.size * np.sqrt(scale * count / max(1, count - 1)))
 

@@ -1,6 +1,7 @@
 """Intervals for a rate."""
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -204,15 +205,14 @@ def design_effect(row: Floats, ids: Integers) -> float:
 _CELLS = 4_000_000
 
 
-def _draws(count: int, draws: int, seed: int) -> "list[Floats]":
+def _draws(count: int, draws: int, seed: int) -> Iterator[Floats]:
     """How often each cluster is drawn, some rows at a time, in bounded memory."""
     generator = np.random.default_rng(seed)
     rows = max(1, _CELLS // count)
-    shares = np.full(count, 1 / count)
-    return [
-        generator.multinomial(count, shares, size=min(rows, draws - start)).astype(np.float64)
-        for start in range(0, draws, rows)
-    ]
+    for start in range(0, draws, rows):
+        size = min(rows, draws - start)
+        drawn = generator.integers(0, count, size=(size, count)) + count * np.arange(size)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count).astype(np.float64)
 
 
 def _distances(sums: Floats, sizes: Floats, mean: float, drawn: Floats) -> Floats:

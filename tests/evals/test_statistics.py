@@ -38,6 +38,7 @@ def test_tangos_interval_excludes_no_difference_where_mcnemars_statistic_does(co
         assert (found.low > 0 or found.high < 0) == (abs(z) > 1.959964)
 
 
+@settings(deadline=None)
 @given(FLIPS)
 def test_exchanging_the_systems_mirrors_the_difference(counts: tuple[int, int, int]) -> None:
     lost, won, n = counts
