@@ -94,12 +94,14 @@ def headline(evaluation: Evaluation) -> Headline:
         )
     method = rate.correction or "labels only"
     how = _HOW[method].format(labelled=f"{rate.labelled:,}", judged=f"{rate.judged:,}")
+    if method == "labels only" and rate.refused:
+        how += f": {rate.refused}"
     corrected = rate.corrected
     return Headline(
         percent(corrected.value),
         f"{100 * corrected.low:.1f} to {percent(corrected.high)}",
         _told(corrected),
-        f"How: {how}.",
+        f"How: {how.rstrip('.')}.",
         flagged and f"Before correction {flagged}.",
     )
 
@@ -236,7 +238,8 @@ def _rates(evaluation: Evaluation) -> Table:
     rows: list[tuple[str, ...]] = []
     for unit, rate in (("answers", evaluation.answers), ("claims", evaluation.claims)):
         if rate is not None:
-            rows += _row(f"{unit}: hallucinated, corrected", rate.corrected)
+            by = "by the labels" if rate.correction == "labels only" else "corrected"
+            rows += _row(f"{unit}: hallucinated, {by}", rate.corrected)
             if rate.labels_only != rate.corrected:
                 rows += _row(f"{unit}: hallucinated, labels alone", rate.labels_only)
             rows += _row(f"{unit}: flagged by the judge", rate.flagged)

@@ -89,10 +89,11 @@ def rate_picture(rate: Rate) -> Intervals:
         >>> [label for _, label in picture.ticks]
         ['0 %', '5 %', '10 %', '15 %', '20 %', '25 %']
     """
+    alone = rate.correction == "labels only"
     named = (
         ("flagged", "Flagged by the judge, before correction", rate.flagged),
         ("labels", "The labels alone", rate.labels_only if rate.labels_only != rate.corrected else None),
-        ("corrected", "Hallucinated, after correction", rate.corrected),
+        ("corrected", "Hallucinated, by the labels" if alone else "Hallucinated, after correction", rate.corrected),
     )
     rows = [(kind, name, found) for kind, name, found in named if found is not None]
     return intervals(rows, 0.0, max((found.high for *_, found in rows), default=0.0))

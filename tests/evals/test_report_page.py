@@ -306,6 +306,7 @@ def test_differences_of_runs_stand_side_by_side(browser: Chromium, tmp_path: Pat
     page = opened(browser, path)
     found = against()
     worse = {pair.key for one in found for pair in one.pairs if (pair.base.label, pair.candidate.label) == (0, 1)}
+    assert page.run("document.querySelector('.item .chip').textContent").startswith("became")
     choose(page, "change", "worse")
     assert page.run(COUNT).startswith(f"{len(worse)} of")
     unfold(page)

@@ -110,7 +110,8 @@
     if (state.order !== "file") {
       const sign = state.order === "high" ? -1 : 1;
       const failed = (row) => (scoreOf(row) < 0 ? 1 : 0);
-      shown.sort((a, b) => failed(a) - failed(b) || sign * (scoreOf(a) - scoreOf(b)) || a.at - b.at);
+      const calm = (row) => (two && sign < 0 && !changesOf(row).some((change) => CHANGES[change]) ? 1 : 0);
+      shown.sort((a, b) => calm(a) - calm(b) || failed(a) - failed(b) || sign * (scoreOf(a) - scoreOf(b)) || a.at - b.at);
     }
     remember();
     draw();
@@ -171,7 +172,7 @@
       some((side) => side.label !== undefined) ? choice("label", "People said", [...all, ["1", "hallucinated"],
         ["0", "supported"], ["none", "nothing"]]) : null,
       several("kind", "Kind", 2), several("model", "Model", 2), several("dataset", "Set", 2), several("cause", "Cause", 1),
-      choice("order", "Order", [["high", "highest score first"], ["low", "lowest score first"], ["file", "as they came"]]),
+      choice("order", "Order", [["high", two ? "changed first" : "highest score first"], ["low", "lowest score first"], ["file", "as they came"]]),
       some((side) => side.label !== undefined) ? make("label", { className: "check" }, odd, "Judge and people disagree") : null);
   }
 
