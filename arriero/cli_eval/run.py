@@ -1,6 +1,6 @@
 """`arriero eval run`: put questions to a system, judge its answers, report."""
 
-import sys
+import json
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,9 +9,10 @@ import anyio
 import typer
 
 from arriero.cli_eval.judges import CalibrationFile, JudgeKey, JudgeName
+from arriero.cli_eval.report import AsJson, AsMarkdown, FailAbove, HtmlTo, check_form, show
 from arriero.cli_eval.under_test import Found, UnderTest, opened
-from arriero.cli_stack import ApiKey, DialectName, Engine, Model, TokenizerFolder, Url, widen_output
-from arriero.terminal import one_line, print_json
+from arriero.cli_stack import ApiKey, DialectName, Engine, Model, TokenizerFolder, Url
+from arriero.terminal import one_line
 
 if TYPE_CHECKING:
     from arriero.evals.evaluation import Evaluation
@@ -74,18 +75,17 @@ def run(
         str | None, typer.Option(metavar="ADDRESS", help="Answer on a Ray cluster; auto is the one running here.")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Workers on the cluster.")] = 2,
-    fail_above: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, metavar="RATE", help="Exit 1 if the upper end of the corrected rate is above it."),
-    ] = None,
-    html: Annotated[Path | None, typer.Option(metavar="PAGE", help="Where to write the page, too.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The evaluation as JSON.")] = False,
+    html: HtmlTo = None,
+    markdown: AsMarkdown = False,
+    as_json: AsJson = False,
+    fail_above: FailAbove = None,
 ) -> None:
     """Put questions to a system, judge its answers, and say how often they hallucinate.
 
     Without options the bundled model answers questions about the bundled handbook. The same command goes on where a
     run was left, even after kill -9. The folder gets report.html and report.json.
     """
+    check_form(markdown=markdown, as_json=as_json, items=False)
     asked, file = _questions(questions, corpus, documents, limit, seed)
     test = UnderTest(
         engine=engine,
@@ -131,9 +131,9 @@ def run(
     _tell_errors(kept)
     if evaluation is None:
         typer.echo(f"answered: {one_line(str(kept.path))}", err=True)
-    else:
-        _report(evaluation, kept.path, html, as_json)
-        _check_limit(evaluation, fail_above)
+        raise typer.Exit(0 if kept.items() else 1)
+    _write_reports(evaluation, kept.path)
+    show(evaluation, html=html, markdown=markdown, as_json=as_json, fail_above=fail_above)
 
 
 def _questions(
@@ -201,7 +201,7 @@ async def _run(
     from arriero.evals.runs.evaluating import evaluate_subject
 
     kept: RunFolder = await answering()
-    if judge == "none":
+    if judge == "none" or not kept.items():
         return kept, None
     async with opened_judge(judge, api_key=key, calibration=calibration) as judging_by:
         judging = await judge_run(kept, judging_by)
@@ -220,36 +220,13 @@ def _tell_errors(kept: "RunFolder") -> None:
         )
 
 
-def _report(evaluation: "Evaluation", folder: Path, html: Path | None, as_json: bool) -> None:
-    import json
+def _write_reports(evaluation: "Evaluation", folder: Path) -> None:
+    from arriero.evals.reports import ReportNotWritten, to_json, write_html
 
-    from rich.console import Console
-
-    from arriero.evals.reports import ReportNotWritten, print_report, to_json, write_html
-
-    told = to_json(evaluation)
+    file = folder / "report.json"
     try:
-        (folder / "report.json").write_text(json.dumps(told, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        file.write_text(json.dumps(to_json(evaluation), ensure_ascii=False) + "\n", encoding="utf-8")
     except OSError as error:
-        raise ReportNotWritten(f"{folder / 'report.json'} cannot be written: {error.strerror}") from error
-    for page in filter(None, (folder / "report.html", html)):
-        write_html(evaluation, page)
-    if as_json:
-        print_json(told)
-        return
-    widen_output()
-    print_report(evaluation, Console(file=sys.stdout, highlight=False))
-    typer.echo(f"report: {one_line(str(folder / 'report.html'))}", err=True)
-
-
-def _check_limit(evaluation: "Evaluation", limit: float | None) -> None:
-    if limit is None:
-        return
-    corrected = evaluation.answers.corrected
-    if corrected is None:
-        why = evaluation.answers.refused or "nothing is labelled"
-        typer.echo(f"error: --fail-above needs a corrected rate: {one_line(why)}", err=True)
-        raise typer.Exit(1)
-    if corrected.high > limit:
-        typer.echo(f"the rate may be {corrected.high:.1%}, which is above {limit:.1%}", err=True)
-        raise typer.Exit(1)
+        raise ReportNotWritten(f"{file} cannot be written: {error.strerror}") from error
+    write_html(evaluation, folder / "report.html")
+    typer.echo(f"{one_line(str(folder / 'report.html'))} has every answer", err=True)

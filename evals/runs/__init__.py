@@ -3,6 +3,7 @@
 from arriero.evals.runs.folder import NoRun, RunDiffers, RunFolder
 from arriero.evals.runs.judging import Judging, judge_run, judge_subject
 from arriero.evals.runs.lines import DamagedRun, RunBusy
+from arriero.evals.runs.running import RunStopped, run_system
 from arriero.evals.runs.subject import Subject, read_subject
 
 __all__ = [
@@ -12,8 +13,10 @@ __all__ = [
     "RunBusy",
     "RunDiffers",
     "RunFolder",
+    "RunStopped",
     "Subject",
     "judge_run",
     "judge_subject",
     "read_subject",
+    "run_system",
 ]
