@@ -101,7 +101,7 @@ async def test_the_score_renormalises_over_the_three_words() -> None:
     (claim,) = found.claims
     assert claim.score == pytest.approx(0.5)
     assert claim.verdict == "supported"
-    assert "for 1 of 1 claims the model would rather have written something else" in (found.caveat or "")
+    assert "the model would rather have written something else" in (found.caveat or "")
 
 
 async def test_the_worst_claim_decides_and_unsupported_claims_have_places_and_reasons() -> None:
@@ -244,7 +244,7 @@ async def test_without_grammars_answers_are_read_strictly_and_others_fail() -> N
         first, second, third = await LlamaJudge(stack, decompose="sentences", concurrency=1).judge(items)
         assert all(sampling.grammar is None for sampling in stack.engine.samplings)
     assert (first.score, third.score) == (0.0, 1.0)
-    assert "no probabilities for 1 of 1 verdicts" in (first.caveat or "")
+    assert "some verdicts have no probabilities" in (first.caveat or "")
     assert second.score is None
     assert "answered 'Well, maybe.'" in (second.failed or "")
 

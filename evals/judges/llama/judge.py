@@ -267,16 +267,16 @@ def _claim(found: Found, verdict: Verdict) -> Claim:
 
 
 def _caveats(item: GroundingItem, shown: int, verdicts: Sequence[Verdict]) -> list[str]:
-    every = len(verdicts)
     said = [] if item.context else ["the item has no passages"]
     if shown < len(item.context):
         said.append(f"only the first {shown} of {len(item.context)} passages have room in the judge's context")
-    if silent := sum(one.weight is None for one in verdicts):
-        said.append(f"no probabilities for {silent} of {every} verdicts: their scores are 0 or 1")
-    if unseen := sum(bool(one.unseen) for one in verdicts):
-        said.append(f"for {unseen} of {every} claims the engine reported too few alternatives to weigh all verdicts")
-    if astray := sum(one.weight is not None and one.weight < _LEAST_WEIGHT for one in verdicts):
-        said.append(f"for {astray} of {every} claims the model would rather have written something else than a verdict")
+    # without numbers, so that items with the same caveat are counted together
+    if any(one.weight is None for one in verdicts):
+        said.append("some verdicts have no probabilities: their scores are 0 or 1")
+    if any(one.unseen for one in verdicts):
+        said.append("the engine reported too few alternatives to weigh all verdicts")
+    if any(one.weight is not None and one.weight < _LEAST_WEIGHT for one in verdicts):
+        said.append("the model would rather have written something else than some of its verdicts")
     return said
 
 

@@ -111,14 +111,15 @@ class LettuceDetectJudge:
                 await anyio.to_thread.run_sync(self._load)
                 self._loaded = True
             work = await anyio.to_thread.run_sync(lambda: [self._parts(item) for item in items])
-            parts = [part for one in work for part in one]
+            parts = [part for one in work for part in self._readable(one)]
             scores: dict[int, list[float]] = {}
             for batch in batches([len(part.ids) for part in parts], _TOKENS_AT_ONCE):
                 found = await anyio.to_thread.run_sync(self._scored, [parts[at] for at in batch])
                 scores.update(zip(batch, found, strict=True))
         done = iter(range(len(parts)))
         return [
-            self._judgement(item, one, [scores[next(done)] for _ in one]) for item, one in zip(items, work, strict=True)
+            self._judgement(item, one, [scores[next(done)] for _ in self._readable(one)])
+            for item, one in zip(items, work, strict=True)
         ]
 
     def _load(self) -> None:
@@ -137,6 +138,10 @@ class LettuceDetectJudge:
             return len(self._part(item, passages).ids) <= self._max_tokens
 
         return [self._part(item, group) for group in _groups(item.context, fits)]
+
+    def _readable(self, parts: Sequence[_Part]) -> Sequence[_Part]:
+        """The parts of an item; none where one is too long, for then the item fails."""
+        return parts if all(len(part.ids) <= self._max_tokens for part in parts) else ()
 
     def _part(self, item: GroundingItem, passages: Sequence[str]) -> _Part:
         found = self._tokenizer.encode(_prompt(item.question, passages), item.response)

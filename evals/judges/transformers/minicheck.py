@@ -1,6 +1,6 @@
 """MiniCheck: small models that check a claim against a document."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from arriero.evals.judges.transformers.network import (
@@ -18,9 +18,8 @@ if TYPE_CHECKING:
 
 MODEL = "lytang/MiniCheck-Flan-T5-Large"
 
-_LENGTHS: Mapping[str, int] = {"t5": 768}
-"""Most tokens of a pair, near to the chunks that its authors use: 500 words for T5, 400 tokens for the others."""
-_LENGTH = 512
+_LENGTH, _LENGTH_OF_T5 = 512, 768
+"""Most tokens of a pair, near to the chunks that its authors use: 400 tokens, for T5 500 words."""
 
 
 class MiniCheckJudge(PairJudge):
@@ -52,12 +51,11 @@ class MiniCheckJudge(PairJudge):
         threshold: float = 0.5,
         most_claims: int = 100,
     ) -> None:
-        super().__init__(
-            model, max_tokens=max_tokens or _LENGTH, device=device, threshold=threshold, most_claims=most_claims
-        )
-        kind = self._files.config().get("model_type")
-        self._generates = kind == "t5"
-        self._max_tokens = max_tokens or _LENGTHS.get(str(kind), _LENGTH)
+        asked = _LENGTH if max_tokens is None else max_tokens
+        super().__init__(model, max_tokens=asked, device=device, threshold=threshold, most_claims=most_claims)
+        self._generates = self._files.config().get("model_type") == "t5"
+        if max_tokens is None and self._generates:
+            self._max_tokens = _LENGTH_OF_T5
 
     def _load(self) -> None:
         self._on = chosen_device(self._device)

@@ -1,5 +1,6 @@
 """A published model on this machine: its files, its tokenizer, its forward pass. Nothing is downloaded or executed."""
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arriero.evals.errors import EvalError
-from arriero.evals.systems.facts import folder_facts, version_of
+from arriero.evals.systems.facts import version_of
 
 if TYPE_CHECKING:
     import tokenizers
@@ -55,7 +56,9 @@ class ModelFiles:
         """
         folder = Path(name)
         if folder.is_dir():
-            return cls(str(name), _complete(folder, str(name)), str(folder_facts(folder).get("revision", "")))
+            return cls(str(name), _complete(folder, str(name)), _digest(folder))
+        if folder.is_absolute() or str(name).startswith("."):
+            raise ModelMissing(f"there is no folder {name}: give a model's folder, or its name on the hub")
         try:
             from huggingface_hub import snapshot_download
         except ImportError as error:
@@ -94,6 +97,15 @@ def _complete(folder: Path, name: str) -> Path:
     if not (folder / "config.json").is_file():
         raise ModelMissing(f"{folder} holds no config.json: {_get(name)}")
     return folder
+
+
+def _digest(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for pattern in ("config.json", "tokenizer*", "spiece.model", "*.safetensors", "*.bin"):
+        for path in sorted(folder.glob(pattern)):
+            with path.open("rb") as file:
+                digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+    return f"sha256:{digest.hexdigest()[:16]}"
 
 
 def read_tokenizer(files: ModelFiles) -> "tokenizers.Tokenizer":
