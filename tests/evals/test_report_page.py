@@ -238,6 +238,7 @@ def test_names_in_the_tables_lead_to_their_answers(browser: Chromium, report: Pa
     evaluation = conversations()
     page = opened(browser, report)
     first = evaluation.documents[0].name
+    page.wait("document.querySelector('td button')")
     page.run(f"[...document.querySelectorAll('td button')].find((one) => one.textContent === {first!r}).click()")
     shown(page)
     assert page.run(COUNT).startswith(f"{sum(one.item.doc_id == first for one in evaluation.items)} of")

@@ -109,9 +109,12 @@
     shown = rows.filter((row) => passes(row) && found(row));
     if (state.order !== "file") {
       const sign = state.order === "high" ? -1 : 1;
-      const failed = (row) => (scoreOf(row) < 0 ? 1 : 0);
-      const calm = (row) => (two && sign < 0 && !changesOf(row).some((change) => CHANGES[change]) ? 1 : 0);
-      shown.sort((a, b) => calm(a) - calm(b) || failed(a) - failed(b) || sign * (scoreOf(a) - scoreOf(b)) || a.at - b.at);
+      const places = new Map(shown.map((row) => {
+        const score = scoreOf(row);
+        const calm = two && sign < 0 && !changesOf(row).some((change) => CHANGES[change]);
+        return [row, 8 * calm + 4 * (score < 0) + sign * score];
+      }));
+      shown.sort((a, b) => places.get(a) - places.get(b) || a.at - b.at);
     }
     remember();
     draw();
@@ -364,10 +367,10 @@
     rows = await unpack(document.getElementById("packed-items"));
     rows.forEach((row, at) => { row.at = at; });
     list.replaceChildren(controls(), make("div", { className: "bar" }, status, pinned), results, pager);
-    link();
     window.addEventListener("hashchange", () => recall());
     await recall();
     list.dataset.ready = String(Math.round(performance.now()));
+    setTimeout(link);
   }
 
   begin();
