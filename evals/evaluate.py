@@ -13,7 +13,7 @@ from arriero.evals.measures.answering import answering
 from arriero.evals.measures.causes import cause
 from arriero.evals.measures.caveats import caveats
 from arriero.evals.measures.groups import documents, kinds
-from arriero.evals.measures.rates import answer_rows, claim_rows, rate
+from arriero.evals.measures.rates import Row, answer_rows, claim_rows, rate
 from arriero.evals.measures.reliability import reliability
 from arriero.evals.measures.repeats import repeats
 from arriero.evals.measures.retrieval import citations, retrieval
@@ -92,7 +92,7 @@ def evaluate(
         judge={**judge, "threshold": threshold},
         level=level,
         answers=of_answers,
-        claims=rate(claims, random_labels=random_labels, level=level) if claims else None,
+        claims=_of_claims(claims, of_answers, random_labels, level) if claims else None,
         kinds=kinds(judged, measured),
         documents=documents(judged, measured),
         answering=answering(questions, answers, level=level),
@@ -114,6 +114,13 @@ def evaluate(
         about=dict(about or {}),
         random_labels=random_labels,
     )
+
+
+def _of_claims(claims: Sequence[Row], of_answers: Rate, random_labels: bool, level: float) -> Rate:
+    found = rate(claims, random_labels=random_labels, level=level)
+    if found.judged and not found.labelled and of_answers.labelled:
+        return replace(found, refused="people labelled answers, and did not mark what in them is unsupported")
+    return found
 
 
 def _judged(

@@ -216,7 +216,8 @@ def test_claims_are_corrected_only_where_people_marked_them() -> None:
     judgements = [replace(one, claims=claims(item)) for one, item in zip(said(items), items, strict=True)]
     unmarked = of(items, 200, judgements).claims
     assert unmarked is not None
-    assert unmarked.corrected is None  # only claims of supported answers have a label: of one class
+    assert unmarked.corrected is None
+    assert "did not mark what in them is unsupported" in (unmarked.refused or "")
     assert unmarked.judged == 800
     marked = [replace(one, spans=(Span(11, 15),) if one.label else ()) for one in items]
     found = of(marked, 200, judgements).claims
