@@ -258,6 +258,16 @@ def test_it_can_be_used_from_the_keyboard_alone(browser: Chromium, report: Path)
     page.wait("document.querySelector('.item').open && document.querySelector('.item .passage')")
     outline = page.run("getComputedStyle(document.activeElement).outlineStyle")
     assert outline == "solid"
+    page.run("document.querySelector('.item .body button').focus()")
+    page.press("Enter")
+    page.wait(f"{COUNT}.startsWith('1 of')")
+    assert page.run("document.activeElement.textContent").startswith("only answer")
+    page.press("Enter")
+    page.wait(f"{COUNT}.startsWith('315 of') && document.activeElement.type === 'search'")
+    page.run("[...document.querySelectorAll('button')].find((one) => one.textContent.startsWith('Next')).focus()")
+    page.press("Enter")
+    page.wait("document.querySelectorAll('.bar')[1].textContent.includes('page 2')")
+    page.wait("document.activeElement.tagName === 'SUMMARY'")
 
 
 def test_meaning_is_in_words_or_lines_and_not_in_colour_alone(browser: Chromium, report: Path) -> None:

@@ -181,7 +181,15 @@
 
   function pins() {
     return [["document", "document"], ["id", "answer"]].filter(([name]) => state[name]).map(([name, word]) => make("button", {
-      type: "button", textContent: `only ${word} ${state[name]} ✕`, onclick: () => { state[name] = ""; apply(); } }));
+      type: "button", textContent: `only ${word} ${state[name]} ✕`, onclick: () => choose(name, "", "q") }));
+  }
+
+  // What was pressed is drawn anew: the focus goes to what says the same.
+  async function choose(name, value, next) {
+    state[name] = value;
+    await show();
+    list.scrollIntoView();
+    (list.querySelector(`[data-state=${next}]`) || pinned.lastChild).focus({ preventScroll: true });
   }
 
   const status = make("span", { role: "status" });
@@ -191,12 +199,12 @@
 
   function draw() {
     const pages = Math.max(1, Math.ceil(shown.length / PER_PAGE));
-    const page = Math.min(Number(state.page), pages);
+    const page = Math.min(Math.max(Number(state.page), 1), pages);
     status.textContent = `${shown.length.toLocaleString("en")} of ${rows.length.toLocaleString("en")} answers`;
     pinned.replaceChildren(...pins());
     results.replaceChildren(...shown.slice((page - 1) * PER_PAGE, page * PER_PAGE).map(drawn));
     const go = (to, text) => make("button", { type: "button", textContent: text, disabled: to < 1 || to > pages,
-      onclick: () => { apply(to); list.scrollIntoView(); } });
+      onclick: () => apply(to).then(() => { list.scrollIntoView(); results.querySelector("summary").focus(); }) });
     pager.replaceChildren(go(page - 1, "← Previous"), make("span", { textContent: `page ${page} of ${pages}` }),
       go(page + 1, "Next →"));
     if (state.id && shown.length === 1) results.firstChild.open = true;
@@ -235,7 +243,7 @@
 
   function pin(name, value) {
     return make("button", { type: "button", className: "link", textContent: value,
-      onclick: () => { state[name] = value; show(); list.scrollIntoView(); } });
+      onclick: () => choose(name, value, name) });
   }
 
   function body(row) {
