@@ -9,7 +9,9 @@ import numpy as np
 from arriero.evals.errors import CorrectionRefused
 from arriero.evals.evaluation import Correction, Judged, Rate
 from arriero.evals.statistics.correction import (
+    LEAST_DOCUMENTS,
     LEAST_LABELS,
+    LEAST_YOUDEN,
     Quality,
     judge_quality,
     prediction_powered,
@@ -131,15 +133,27 @@ def _corrected(
         if quality is None:
             judge_quality(_labels(labelled), _flags(labelled))  # says which class there is none of
             raise AssertionError
+        if random_labels and quality.youden < LEAST_YOUDEN and not _of_few_documents(judged, labelled):
+            return alone, "labels only", _reason(quality)  # a random sample needs no judge
         require_useful(quality)
         if random_labels:
             return _powered(judged, labelled, level), "PPI++", None
         return _by_quality(judged, labelled, level), "Rogan-Gladen", None
     except CorrectionRefused as error:
-        # A random sample of both kinds needs no judge; a chosen one says nothing of the rest without one.
-        if random_labels and quality is not None:
-            return alone, "labels only", str(error)
         return None, None, str(error)
+
+
+def _of_few_documents(judged: Sequence[Row], labelled: Sequence[Row]) -> bool:
+    """Whether the labels are of so few of many documents that they say nothing of the others."""
+    return clusters_of(_documents(judged)) is not None and len({row.document for row in labelled}) < LEAST_DOCUMENTS
+
+
+def _reason(quality: Quality) -> str:
+    try:
+        require_useful(quality)
+    except CorrectionRefused as error:
+        return str(error)
+    return ""
 
 
 def _powered(judged: Sequence[Row], labelled: Sequence[Row], level: float) -> Estimate:

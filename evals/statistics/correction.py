@@ -25,6 +25,10 @@ LEAST_LABELS = 20
 """Labels below which no corrected rate is given."""
 
 
+LEAST_DOCUMENTS = 3
+"""Documents with labels below which nothing is known of how documents differ."""
+
+
 @dataclass(frozen=True, slots=True)
 class Quality:
     """How a judge did on items that people labelled.
@@ -264,7 +268,7 @@ def powered(truth: Floats, said: Floats, rest: Floats, clusters: Clusters, rest_
     ids = _joint_ids(clusters, rest_clusters, truth.size, rest.size)
     of, rest_of, total = ids[: truth.size], ids[truth.size :], int(ids.max()) + 1
     count = int(np.count_nonzero(np.bincount(of)))
-    if count < 3:
+    if count < LEAST_DOCUMENTS:
         raise CorrectionRefused(f"the labels are of {count} documents: label items of more")
     shrunk = truth.size / (truth.size + 2)
     labels, scores = (_pulls(row, of, total, shrunk) for row in (truth, said))

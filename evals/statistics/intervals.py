@@ -202,7 +202,7 @@ def design_effect(row: Floats, ids: Integers) -> float:
     return max(1.0, mean_variance(row, ids) / plain) if plain else float((sizes**2).sum() / sizes.sum())
 
 
-_CELLS = 4_000_000
+_CELLS = 1_000_000
 
 
 def _draws(count: int, draws: int, seed: int) -> Iterator[Floats]:
@@ -211,7 +211,7 @@ def _draws(count: int, draws: int, seed: int) -> Iterator[Floats]:
     rows = max(1, _CELLS // count)
     for start in range(0, draws, rows):
         size = min(rows, draws - start)
-        drawn = generator.integers(0, count, size=(size, count)) + count * np.arange(size)[:, None]
+        drawn = generator.integers(0, count, size=(size, count), dtype=np.intp) + count * np.arange(size)[:, None]
         yield np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count).astype(np.float64)
 
 

@@ -123,9 +123,7 @@ def test_items_that_the_judge_failed_are_counted_and_bounded() -> None:
     del judgements[-1]
     found = of(items, 200, judgements)
     assert (found.answers.failed, found.answers.judged, found.answers.labelled) == (51, 349, 175)
-    assert "failed on 51 of 400 items, which are left out (timed out: 50; it was not judged: 1)" in caveats(
-        found
-    )
+    assert "failed on 51 of 400 items, which are left out (timed out: 50; it was not judged: 1)" in caveats(found)
     assert "Labelled items without a score: 25" in caveats(found)
     assert "if none of them were hallucinated" in caveats(found)
     assert sum(one.flagged is None for one in found.items) == 51
@@ -160,6 +158,14 @@ def test_one_document_has_an_interval_of_items_and_a_caveat() -> None:
     assert found.answers.corrected is not None
     assert "All items are of one document" in caveats(found)
     assert "of 12 documents only" in caveats(of(made(300, documents=12), 150))
+
+
+@pytest.mark.parametrize("good", [0.85, 0.5])
+def test_labels_of_two_documents_say_nothing_of_others(good: float) -> None:
+    items = sorted(made(900, documents=30, good=good), key=lambda one: one.doc_id)
+    found = of(items, 60).answers
+    assert found.corrected is None
+    assert found.labels_only is not None
 
 
 def test_odd_texts_are_counted() -> None:
