@@ -238,10 +238,10 @@ async def test_responses_that_claim_nothing_say_so() -> None:
 
 
 async def test_without_grammars_answers_are_read_strictly_and_others_fail() -> None:
-    script = [Say("supported"), Say("Well, maybe."), Say('"Contradicted".')]
-    items = [GroundingItem(name, PASSAGES, "Mules fly.") for name in "abc"]
+    script = [when("fly", "supported"), when("bark", "Well, maybe."), when("sing", '"Contradicted".')]
+    items = [GroundingItem(verb, PASSAGES, f"Mules {verb}.") for verb in ("fly", "bark", "sing")]
     async with without_grammars(*script) as stack:
-        first, second, third = await LlamaJudge(stack, decompose="sentences", concurrency=1).judge(items)
+        first, second, third = await LlamaJudge(stack, decompose="sentences").judge(items)
         assert all(sampling.grammar is None for sampling in stack.engine.samplings)
     assert (first.score, third.score) == (0.0, 1.0)
     assert "some verdicts have no probabilities" in (first.caveat or "")
@@ -281,7 +281,7 @@ async def test_an_engine_that_goes_away_fails_the_rest_and_then_everything() -> 
     async with scripted(when("Statement:", says(0.9), times=1), down) as stack:
         judge = LlamaJudge(stack, decompose="sentences", concurrency=1)
         found = await judge.judge(items)
-        assert [one.failed for one in found] == [None, "nothing answers", "nothing answers"]
+        assert sorted(one.failed or "" for one in found) == ["", "nothing answers", "nothing answers"]
         with pytest.raises(EngineUnavailable):
             await judge.judge(items)
 
