@@ -51,8 +51,9 @@ def verdict(found: RunComparison) -> Verdict:
     conclusion = _WORDS[found.conclusion].format(base=found.base, candidate=found.candidate, margin=f"{margin:g}")
     flags = found.corrected is None
     what = "are flagged by the judge" if flags else "hallucinate"
+    more, than = _more(estimate.value)
     sentence = (
-        f"Of 100 answers {_more(estimate.value)} {what} than with {found.base}; the true difference is"
+        f"With {found.candidate} {more} of 100 answers {what} {than} with {found.base}; the true difference is"
         f" {_between(estimate)} with {100 * estimate.level:g} % confidence."
     )
     return Verdict(
@@ -184,11 +185,11 @@ def _flips(found: RunComparison, several: bool) -> Table:
     return Table(title, ("answers", *(f"{found.candidate}: {word}" for word in said)), cells, note)
 
 
-def _more(difference: float) -> str:
+def _more(difference: float) -> tuple[str, str]:
     count = round(100 * abs(difference))
     if count == 0:
-        return "about as many"
-    return f"about {count} {'more' if difference > 0 else 'fewer'}"
+        return "about as many", "as"
+    return f"about {count} {'more' if difference > 0 else 'fewer'}", "than"
 
 
 def _between(estimate: Estimate) -> str:
