@@ -13,7 +13,7 @@ from arriero.evals.judgement import Claim, Judgement
 from arriero.evals.judges.offline.features import Reading, read
 from arriero.evals.judges.offline.findings import reasons_of, spans_of, verdict_of
 from arriero.evals.judges.offline.model import SHIPPED, Model, load
-from arriero.evals.judges.offline.words import WORD
+from arriero.evals.judges.offline.words import MOST_SENTENCES, WORD
 from arriero.evals.measures.language import language
 
 VERSION = 1
@@ -25,6 +25,8 @@ LONGEST = 20_000
 _BATCH = 64
 _REASONS = 6
 _UNLIKE = 0.5
+_FUNCTION_WORDS = 0.3
+_SAMPLE = 2_000
 
 
 class OfflineJudge:
@@ -134,7 +136,7 @@ def _judgement(model: Model, item: GroundingItem, reading: Reading, score: float
         claims.append(Claim(item.response[start:end], verdict, min(below, score), Span(start, end, verdict), reasons))
     worst = sorted(claims, key=lambda claim: -claim.score)
     first = tuple(dict.fromkeys(reason for claim in worst for reason in claim.reasons))[:_REASONS]
-    caveat = "; ".join(_caveats(item, known)) or None
+    caveat = "; ".join(_caveats(item, reading, known)) or None
     return Judgement(
         item.id,
         OfflineJudge.name,
@@ -146,12 +148,19 @@ def _judgement(model: Model, item: GroundingItem, reading: Reading, score: float
     )
 
 
-def _caveats(item: GroundingItem, known: float) -> list[str]:
+def _caveats(item: GroundingItem, reading: Reading, known: float) -> list[str]:
     found = []
-    for what, text in (("response", item.response), ("passages", " ".join(item.context[:3]))):
-        spoken = language(text)
+    words = [one for _, _, one in reading.sentences]
+    said, every = sum(len(one.content) for one in words), sum(len(one.stems) for one in words)
+    # Text with its share of English function words is English; only the rest is looked at, which takes longer.
+    if 1 - said / every < _FUNCTION_WORDS and (spoken := language(item.response)) not in (None, "English"):
+        found.append(f"the response seems to be in another language than English ({spoken}), which it cannot read")
+    if reading.context.function_share < _FUNCTION_WORDS:
+        spoken = language(" ".join(item.context)[:_SAMPLE])
         if spoken not in (None, "English"):
-            found.append(f"the {what} seem to be in another language than English ({spoken}), which it cannot read")
+            found.append(f"the passages seem to be in another language than English ({spoken}), which it cannot read")
+    if len(words) == MOST_SENTENCES:
+        found.append(f"only its first {MOST_SENTENCES:,} sentences were looked at one by one")
     if len(item.response) > LONGEST:
         found.append(f"a response of {len(item.response):,} characters is far longer than those it was trained on")
     if not found and known < _UNLIKE:

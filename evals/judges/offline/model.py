@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -224,7 +225,7 @@ def load(path: Path = SHIPPED) -> Model:
         if tuple(head["features"]) != FEATURES:
             raise EvalError(f"{path} was trained on other features: train it again (see CARD.md)")
         return _model(head, arrays)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, BadZipFile, ValueError, KeyError) as error:
         raise EvalError(f"{path} is no model of the offline judge ({error}): install the package again") from error
 
 

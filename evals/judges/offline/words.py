@@ -169,6 +169,7 @@ class Context:
         places: Sentences in which a content word stands: the first 64, for what stands in more tells nothing.
         passages: Content words of each passage.
         characters: Length of all passages.
+        function_share: Share of words that say nothing by themselves: a quarter and more in English.
     """
 
     negated: list[bool]
@@ -180,6 +181,7 @@ class Context:
     places: dict[str, list[int]]
     passages: list[frozenset[str]]
     characters: int
+    function_share: float
 
     def knows(self, stemmed: str) -> bool:
         """Whether a word or one that begins like it is in the passages."""
@@ -196,10 +198,12 @@ def read_context(passages: tuple[str, ...]) -> Context:
     contents: list[frozenset[str]] = []
     places: dict[str, list[int]] = {}
     by_passage: list[frozenset[str]] = []
+    said = every = 0
     for passage in passages:
         first = len(contents)
         for sentence in claims_of(passage):
             one = Words(sentence.text)
+            said, every = said + len(one.content), every + len(one.stems)
             words.update(one.stems)
             pairs.update(one.pairs)
             triples.update(one.triples)
@@ -220,9 +224,14 @@ def read_context(passages: tuple[str, ...]) -> Context:
         places,
         by_passage,
         sum(map(len, passages)),
+        1 - said / every if every else 0.0,
     )
 
 
+MOST_SENTENCES = 1_000
+"""Sentences of a response that are looked at one by one."""
+
+
 def sentences_of(response: str) -> Sequence[tuple[int, int, Words]]:
-    """The sentences of a response that hold words, with their places."""
-    return [(one.start, one.end, Words(one.text)) for one in claims_of(response)]
+    """The sentences of a response that hold words, with their places: the first `MOST_SENTENCES`."""
+    return [(one.start, one.end, Words(one.text)) for one in claims_of(response)[:MOST_SENTENCES]]
