@@ -1,6 +1,7 @@
 """A system under test on the workers of a Ray cluster."""
 
 import os
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from arriero.evals.systems.system import Answer, System
 
 OpenSystem = Callable[[], AbstractAsyncContextManager[System]]
 """Opens a system in a worker's process. Workers must be able to import it."""
+
+_PROBE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +124,9 @@ def connected(address: str) -> Iterator[None]:
         yield
         return
     try:
+        _probe(address)
         ray.init(address=address, log_to_driver=False)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise ClusterUnavailable(
             f"there is no Ray cluster at {address!r} ({error}): start one with `ray start`"
         ) from error
@@ -130,6 +134,13 @@ def connected(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _probe(address: str) -> None:
+    """Find out within seconds that nothing is there: Ray itself takes two minutes."""
+    host, separator, port = address.rpartition("://")[2].rpartition(":")
+    if separator and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PROBE_SECONDS).close()
 
 
 class _SystemWorker:

@@ -53,6 +53,11 @@ def two_nodes() -> Iterator[str]:
             cluster.shutdown()
 
 
+def test_a_cluster_that_is_not_there_is_a_typed_error() -> None:
+    with pytest.raises(ClusterUnavailable, match="ray start"), connected("127.0.0.1:1"):
+        pass
+
+
 @pytest.mark.usefixtures("two_nodes")
 async def test_a_worker_that_dies_loses_no_question_and_answers_none_twice(tmp_path: Path) -> None:
     asked = questions(*["?"] * 9, "kill", "fail long", *["?"] * 9)
@@ -85,8 +90,3 @@ def test_the_command_answers_on_the_cluster(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["eval", "run", *map(str, [tmp_path / "asked.jsonl", *options])])
     assert done.exit_code == 0, done.output
     assert [item.response for item in RunFolder.open(tmp_path / "run").items()] == ["one", "two"]
-
-
-def test_a_cluster_that_is_not_there_is_a_typed_error() -> None:
-    with pytest.raises(ClusterUnavailable, match="ray start"), connected("127.0.0.1:1"):
-        pass
