@@ -135,6 +135,7 @@ def many(count: int) -> Evaluation:
     return replace(conversations(), items=tuple(items))
 
 
+@lru_cache
 def _judged(name: str) -> list[Judged]:
     return [Judged(item, _judgement(item, 0.3), False, item.label) for item in items_of(name)]
 
