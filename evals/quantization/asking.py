@@ -44,7 +44,7 @@ class Plan:
         judge: Judges the answers, the same for all variants; None to judge nothing.
         references: Items whose answers are compared token by token, of each kind.
         places: Most places of each such answer.
-        repeats: How often the speed is measured.
+        repeats: How often the speed is measured; 0 for not at all.
         concurrency: Items at once.
         max_tokens: Most tokens of an answer.
         margin: Largest loss that still counts as not worse; chosen before looking.
@@ -116,6 +116,7 @@ class Asking:
         self._references: list[Reference] | None = None
         self._put_aside: list[Any] = []
         self._probe: tuple[int, ...] = ()
+        self._apart: str | None = None
 
     async def ask(self, name: str, stack: Stack) -> VariantFound:
         """Ask one model.
@@ -176,12 +177,17 @@ class Asking:
         if self._references is None:
             self._references = await _referenced(stack, self._plan)
             self._probe = tuple(tokenizer.encode(_PROBE))
-            for at, reference in enumerate(self._references):
-                found = await distributions(stack.engine, reference)
-                self._put_aside.append(kept(found, self._scratch / f"{at}.npy"))
+            try:
+                for at, reference in enumerate(self._references):
+                    found = await distributions(stack.engine, reference)
+                    self._put_aside.append(kept(found, self._scratch / f"{at}.npy"))
+            except ArrieroError as error:
+                self._apart = f"the baseline: {type(error).__name__}: {error}"
             return None, None
         if tuple(tokenizer.encode(_PROBE)) != self._probe:
             return None, "its tokenizer is not the baseline's"
+        if self._apart is not None:
+            return None, self._apart
         if len({reference.cluster for reference in self._references}) < 2:
             return None, "the baseline answered fewer than two items"
         places, exact = [], True

@@ -146,8 +146,9 @@ def _caveats(
                 " would take what is given beside."
             )
     said += dict.fromkeys(caveat for one in flags for caveat in one.caveats)
-    least = min((one.items for one in comparisons), default=0)
-    if least:
-        said.append(planned(least, margin=plan.margin, level=plan.level))
+    if comparisons:
+        least = min(comparisons, key=lambda one: one.items)
+        planning = planned(least.items, margin=plan.margin, level=plan.level)
+        said.append(f"Fewest items has {least.measure!r}: {planning}")
     said.append("Speed is of one request at a time on this machine, beside all else that runs on it.")
     return said

@@ -37,16 +37,16 @@ async def speed(engine: Engine, references: Sequence[Reference], *, repeats: int
     Args:
         engine: The model.
         references: Prompts; the first few are used.
-        repeats: How often.
+        repeats: How often; 0 for not at all.
 
     Returns:
-        The speed; None without a prompt.
+        The speed; None without a prompt or a repeat.
 
     Raises:
         EngineError: The engine failed.
     """
     prompts = [reference.prompt for reference in references[:_PROMPTS]]
-    if not prompts:
+    if not prompts or repeats < 1:
         return None
     rates = [await _rate(engine, prompts) for _ in range(repeats + 1)][1:]  # the first warms up
     return Speed(statistics.median(rates), min(rates), max(rates), repeats)

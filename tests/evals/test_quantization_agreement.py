@@ -26,7 +26,8 @@ SHARES = st.lists(st.floats(0.01, 1.0), min_size=6, max_size=6)
 
 def logs(shares: list[float]) -> NDArray[np.float64]:
     row = np.array(shares)
-    return np.log(row / row.sum())[None, :]
+    found: NDArray[np.float64] = np.log(row / row.sum())[None, :]
+    return found
 
 
 def top(row: NDArray[np.float64], count: int) -> list[dict[int, float]]:
@@ -79,7 +80,7 @@ def test_a_model_asked_place_by_place_says_what_it_says_of_the_whole_answer(tmp_
             heard, engine = overhearing(stack)
             engine.cluster = "q"
             prompt = stack.engine.tokenizer.encode("What is the height of the Salda Pass?")
-            answer = []
+            answer: list[int] = []
             async for delta in heard.engine.generate(prompt, Sampling(max_tokens=4)):
                 answer += delta.token_ids
                 if delta.finish_reason:

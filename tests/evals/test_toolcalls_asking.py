@@ -240,17 +240,20 @@ def test_bad_recorded_answers_are_named_by_line(tmp_path: Path, row: str, proble
 
 
 def variant(name: str, wrong: int, count: int = 100, clusters: int = 100) -> Variant:
-    flags = {"multi_step": False, "wants_call": True, "names": True, "called": True, "unparsable": False}
     scores = tuple(
         ItemScore(
             str(at),
             "simple",
-            at >= wrong,
+            right=at >= wrong,
+            multi_step=False,
+            wants_call=True,
+            names=True,
             arguments=(True,),
+            called=True,
+            unparsable=False,
             unoffered=False,
             steps=(1, 1),
             cluster=str(at % clusters),
-            **flags,
         )
         for at in range(count)
     )

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arriero.evals.toolcalls import InvalidToolItems, match_call, pair_calls, read_tool_items
+from arriero.evals.toolcalls.items import Accepted
 from arriero.prompts.messages import ToolCall
 
 BFCL = Path(__file__).parents[1] / "data" / "bfcl"
@@ -67,7 +68,7 @@ def test_a_value_is_right_by_the_rules_of_its_type(kind: Any, accepted: list[Any
 
 
 def test_an_argument_may_be_left_out_only_where_an_empty_text_is_accepted_and_it_is_not_required() -> None:
-    accepted = {"f": {"x": [1], "y": [2, ""], "z": [3]}}
+    accepted: Accepted = {"f": {"x": [1], "y": [2, ""], "z": [3]}}
     found = match_call(ToolCall("f", {"x": 1}), accepted, tool(x="integer", y="integer", z="integer"))
     assert (found.right, found.wrong) == (("x", "y"), {"z": "absent"})
     required = match_call(
