@@ -123,6 +123,7 @@ def run(
         retry_errors=retry_errors,
         file=file,
     )
+    _tell_size(asked)
     try:
         kept, evaluation = anyio.run(_run, answering, judge, calibration, judge_key, seed)
     except KeyboardInterrupt:
@@ -207,6 +208,15 @@ async def _run(
         judging = await judge_run(kept, judging_by)
     subject: Subject = read_subject(kept.path)
     return kept, evaluate_subject(subject, judging, seed=seed)
+
+
+def _tell_size(asked: "QuestionSet") -> None:
+    """What so many questions can show, before anybody knows what they do show."""
+    from arriero.evals.planning import Plan
+
+    count, documents = len(asked.questions), len({one.doc_id or one.id for one in asked.questions})
+    if count:
+        typer.echo(Plan(per_document=max(1.0, count / documents)).expectation(count), err=True)
 
 
 def _tell_errors(kept: "RunFolder") -> None:
