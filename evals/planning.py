@@ -107,12 +107,18 @@ class Plan:
 
         Example:
             >>> print(Plan(rate=0.1).expectation(200))
-            With 200 questions, of which 100 are labelled, the rate's interval will be about 12 points wide without ...
+            With 200 questions, 100 of them labelled, the rate's interval will be about 12 points wide without ...
         """
         labels = min(100, items)
-        wide, narrow = 100 * self.width(labels), 100 * self.width(labels, 0.7)
+        known, wide = f"{labels} of them labelled", f"{self._points(labels)} points wide without a judge and"
+        wide += f" {self._points(labels, 0.7)} with a good one"
+        if labels == items:
+            known, wide = "all labelled", f"{self._points(labels)} points wide"
         return (
-            f"With {items:,} questions, of which {labels} are labelled, the rate's interval will be about {wide:.0f}"
-            f" points wide without a judge and {narrow:.0f} with a good one, if about {self.rate:.0%} are hallucinated."
-            f" Two systems that answer them show a difference from about {100 * self.smallest(items):.1f} points on."
+            f"With {items:,} questions, {known}, the rate's interval will be about {wide}, if about"
+            f" {100 * self.rate:g} % are hallucinated. Two systems whose answers to them are all labelled show a difference from about"
+            f" {100 * self.smallest(items):.1f} points on; by a judge's word it must be larger."
         )
+
+    def _points(self, labels: int, agreement: float = 0.0) -> str:
+        return f"{100 * min(1.0, self.width(labels, agreement)):.0f}"

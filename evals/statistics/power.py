@@ -1,6 +1,7 @@
 """How many items or labels a question needs, before anything is run."""
 
 import math
+from collections.abc import Callable
 
 from arriero.evals.errors import EvalError
 
@@ -112,7 +113,7 @@ def difference_for_items(items: float, *, flipped: float, power: float = 0.8, le
         level: 1 less how often one is found that is none.
 
     Returns:
-        The difference; `flipped` itself, the largest there can be, where even that needs more items.
+        The difference. Where it would be larger than `flipped`, the one that shows if all flips go one way; at most 1.
 
     Raises:
         EvalError: A share is not between 0 and 1, or there are no items.
@@ -130,9 +131,10 @@ def difference_for_items(items: float, *, flipped: float, power: float = 0.8, le
     # sqrt(items) d = alpha sqrt(f) + beta sqrt(f - d^2) is a quadratic in d: (sqrt(items) d - a)^2 = beta^2 (f - d^2)
     a, square = alpha * math.sqrt(flipped), items + beta**2
     inside = items * a**2 - square * (a**2 - beta**2 * flipped)
-    if inside < 0:
-        return flipped
-    return min(flipped, (math.sqrt(items) * a + math.sqrt(inside)) / square)
+    if inside >= 0 and (found := (math.sqrt(items) * a + math.sqrt(inside)) / square) <= flipped:
+        return found
+    # With d = f the equation is items d = (alpha + beta sqrt(1 - d))^2
+    return _root(lambda d: items * d - (alpha + beta * math.sqrt(1 - d)) ** 2)
 
 
 def items_for_non_inferiority(margin: float, *, flipped: float, power: float = 0.8, level: float = 0.95) -> int:
@@ -181,16 +183,18 @@ def margin_for_items(items: float, *, flipped: float, power: float = 0.8, level:
         >>> round(margin_for_items(350, flipped=0.1), 3)
         0.05
     """
-    from scipy import optimize
-
     if not items > 0:
         raise EvalError(f"items is {items!r}: give at least one")
     _check(flipped=flipped, power=power, level=level)
+    return _root(lambda margin: items - _needed(margin, flipped, power, level))
 
-    def needs(margin: float) -> float:
-        return _needed(margin, flipped, power, level) - items
 
-    return float(optimize.brentq(needs, 1e-6, 1 - 1e-6)) if needs(1 - 1e-6) < 0 < needs(1e-6) else 1.0
+def _root(rising: Callable[[float], float]) -> float:
+    """Where a function is 0 between 0 and 1; 1 where it stays below."""
+    from scipy import optimize
+
+    low, high = 1e-9, 1 - 1e-9
+    return float(optimize.brentq(rising, low, high)) if rising(low) < 0 < rising(high) else 1.0
 
 
 def _needed(margin: float, flipped: float, power: float, level: float) -> float:
