@@ -1,21 +1,13 @@
 """`arriero eval calibrate`: items to label at random, the page, and the rate corrected for the judge."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from arriero.cli_eval.label import (
-    Annotator,
-    NoOpen,
-    NoPage,
-    Port,
-    SubjectAt,
-    names_of,
-    serve,
-)
+from arriero.cli_eval.judges import CalibrationFile, JudgeKey, JudgeName
+from arriero.cli_eval.label import Annotator, NoOpen, NoPage, Port, SubjectAt, names_of, serve
 from arriero.terminal import one_line, print_json
 
 if TYPE_CHECKING:
@@ -26,7 +18,9 @@ if TYPE_CHECKING:
 
 def calibrate(
     subject: SubjectAt,
-    judge: Annotated[str, typer.Option(metavar="NAME", help="The judge, such as offline or llama.")] = "offline",
+    judge_name: JudgeName = "offline",
+    judge_key: JudgeKey = None,
+    calibration: CalibrationFile = None,
     labels: Annotated[
         int, typer.Option(min=1, help="How many items to label: 100 to 200; more later go on with the same order.")
     ] = 150,
@@ -53,7 +47,7 @@ def calibrate(
     from arriero.evals.runs import read_subject
 
     found = read_subject(subject)
-    judging = judging_by(found, judge)
+    judging = judging_by(found, judge_name, judge_key, calibration)
     scored = [item for item in found.items if (one := judging.judgements.get(item.id)) and one.score is not None]
     plan = choose(scored, labels, seed=seed, earlier=read_plan(subject))
     write_plan(subject, plan)
@@ -70,28 +64,26 @@ def calibrate(
         raise typer.Exit(1)
 
 
-def judging_by(subject: "Subject", name: str) -> "Judging":
+def judging_by(subject: "Subject", name: str, api_key: str | None = None, calibration: Path | None = None) -> "Judging":
     """What a judge says of all items: what is there, and for the others it is asked now."""
-    kept = subject.judgings.get(name.partition(":")[0])
-    if kept is not None and all(item.id in kept.judgements for item in subject.items):
+    kept = subject.judgings.get(name)
+    if kept is not None and calibration is None and all(item.id in kept.judgements for item in subject.items):
         return kept
     import anyio
 
     from arriero.evals.errors import EvalError
-    from arriero.evals.judges.choosing import JUDGES, check_judge, opened_judge
+    from arriero.evals.judges.choosing import check_judge, opened_judge
     from arriero.evals.runs.judging import judge_subject
 
     try:
         check_judge(name)
     except EvalError as error:
-        known = ", ".join(sorted({*JUDGES, *subject.judgings}))
-        raise typer.BadParameter(
-            f"there is no judge {one_line(name)}: name one of {known}", param_hint="--judge"
-        ) from error
+        there = f" (judgements here: {', '.join(subject.judgings)})" if subject.judgings else ""
+        raise typer.BadParameter(one_line(f"{error}{there}"), param_hint="--judge") from error
 
     async def judged() -> "Judging":
-        async with opened_judge(name, api_key=os.environ.get("ARRIERO_JUDGE_API_KEY")) as judge:
-            return await judge_subject(subject, judge)
+        async with opened_judge(name, api_key=api_key, calibration=calibration) as chosen:
+            return await judge_subject(subject, chosen)
 
     return anyio.run(judged)
 

@@ -5,19 +5,23 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import anyio
 import pytest
-from labelling_server import mules, plain_client
+from labelling_server import FALSE, mules, plain_client
 from typer.testing import CliRunner
 
 from arriero.cli import app
 from arriero.evals.data import write_items
+from arriero.evals.items import GroundingItem
+from arriero.evals.judgement import Judgement
 from arriero.evals.labels import Label, append_label, read_labels
+from arriero.evals.runs import judge_subject, read_subject
 
 
 def arriero(*arguments: object) -> tuple[int, str, str]:
@@ -259,4 +263,22 @@ def test_labels_of_one_kind_correct_nothing(answers: Path) -> None:
 
 def test_an_unknown_judge_is_misuse(answers: Path) -> None:
     code, _, told = arriero("calibrate", answers, "--judge", "nobody")
-    assert (code, "no judge nobody" in " ".join(told.split())) == (2, True)
+    assert (code, "there is no judge 'nobody'" in " ".join(told.split())) == (2, True)
+
+
+class Foresight:
+    """A judge of one's own, which the command line cannot make."""
+
+    name, threshold, fingerprint = "foresight", 0.5, {"kind": "made"}
+
+    async def judge(self, items: Sequence[GroundingItem]) -> list[Judgement]:
+        return [Judgement(item.id, self.name, 0.9 if FALSE in item.response else 0.2) for item in items]
+
+
+def test_judgements_that_are_there_are_taken_whoever_made_them(truths: Path) -> None:
+    anyio.run(judge_subject, read_subject(truths), Foresight())
+    code, out, _ = arriero("calibrate", truths, "--judge", "foresight", "--labels", 60, "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert found["judge"]["kind"] == "made"
+    assert found["rate"]["quality"]["sensitivity"]["value"] == 1.0
