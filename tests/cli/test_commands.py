@@ -10,7 +10,8 @@ import pytest
 
 import arriero as package
 
-COMMANDS = ["demo", "run", "chat", "render", "parse", "serve", "tools", "runs", "mcp", "doctor"]
+COMMANDS = ["demo", "run", "chat", "render", "parse", "serve", "tools", "runs", "mcp", "eval", "doctor"]
+EVALS = ["new", "run", "judge", "label", "calibrate", "report", "compare", "size", "toolcalls", "quantization"]
 ARRIERO = [sys.executable, "-c", "from arriero.cli import app; app(prog_name='arriero')"]
 AGENT = """
 from arriero import Agent, Limits
@@ -35,13 +36,21 @@ def test_help_shows_an_example(arriero, command: str) -> None:
     assert f"arriero {command}" in done.out.split("Example:")[1]
 
 
+@pytest.mark.parametrize("command", EVALS)
+def test_help_of_an_evaluation_shows_an_example(arriero, command: str) -> None:
+    done = arriero("eval", command, "--help")
+    assert done.code == 0
+    assert f"arriero eval {command}" in done.out.split("Example:")[1]
+    assert "--json" in done.out
+
+
 def test_help_lists_every_command(arriero) -> None:
     listed = arriero("--help").out
     assert [command for command in COMMANDS if f"  {command} " not in listed] == []
 
 
 def test_nothing_heavy_is_imported_for_help() -> None:
-    heavy = ["torch", "transformers", "chromadb", "fastapi", "httpx2"]
+    heavy = ["torch", "transformers", "chromadb", "fastapi", "httpx2", "numpy", "scipy", "sklearn"]
     code = f"import sys, arriero.cli; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"
