@@ -116,8 +116,8 @@ class Plan:
             known, wide = "all labelled", f"{self._points(labels)} points wide"
         return (
             f"With {items:,} questions, {known}, the rate's interval will be about {wide}, if about"
-            f" {100 * self.rate:g} % are hallucinated. Two systems whose answers to them are all labelled show a difference from about"
-            f" {100 * self.smallest(items):.1f} points on; by a judge's word it must be larger."
+            f" {100 * self.rate:g} % are hallucinated. Two systems whose answers to them are all labelled show a"
+            f" difference from about {100 * self.smallest(items):.1f} points on; by a judge's word it must be larger."
         )
 
     def _points(self, labels: int, agreement: float = 0.0) -> str:
