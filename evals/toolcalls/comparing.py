@@ -126,7 +126,7 @@ def planned(items: int, *, margin: float = 0.05, flipped: float = EXPECTED_FLIPS
 
     Example:
         >>> planned(1_000)
-        '1000 items show differences from 2.8 points on, if 10 % of them flip. To show that ... about 350: these are enough.'
+        '1000 items show differences from 2.8 points on, if 10 % of them flip. To show ... about 350: these are enough.'
     """
     needed = items_for_non_inferiority(margin, flipped=flipped, level=level)
     smallest = difference_for_items(items, flipped=flipped, level=level)
