@@ -10,6 +10,7 @@ from asked_system import questions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from arriero.evals.calibrating import Plan, write_plan
 from arriero.evals.errors import EvalError
 from arriero.evals.items import GroundingItem, Passage, Question, QuestionSet, Said
 from arriero.evals.judgement import Judgement
@@ -24,6 +25,7 @@ from arriero.evals.runs import (
     judge_subject,
     read_subject,
 )
+from arriero.evals.runs.evaluating import evaluate_subject, labels_of
 from arriero.evals.runs.lines import Lines
 from arriero.evals.systems.system import Answer
 
@@ -266,3 +268,36 @@ def test_an_answer_is_an_item_of_its_question(tmp_path: Path) -> None:
         append(Answer("q0", "text", passages=(Passage("p", "one"), Passage("q", "two"))))
     (item,) = run.items()
     assert (item.context, item.doc_id, item.model, item.extra["kind"]) == (("one", "two"), "d", "llama", "k")
+
+
+def labelled_file(folder: Path, labels: list[int | None]) -> Path:
+    """A file of items with these labels."""
+    file = folder / "items.jsonl"
+    rows = [{"id": f"i{n}", "context": ["c"], "response": "r", "label": label} for n, label in enumerate(labels)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def test_labels_of_people_replace_those_that_items_came_with(tmp_path: Path) -> None:
+    file = labelled_file(tmp_path, [0, 1, None])
+    append_label(read_subject(file).labels_path, Label("i0", "ana", 1), Label("i2", "ana", 0), Label("i1", "ana", None))
+    assert labels_of(read_subject(file)) == ({"i0": 1, "i2": 0}, False)
+
+
+def test_labels_are_a_random_sample_where_all_are_labelled_or_a_calibration_chose_them(tmp_path: Path) -> None:
+    file = labelled_file(tmp_path, [0, 1, 0])
+    assert labels_of(read_subject(file)) == ({"i0": 0, "i1": 1, "i2": 0}, True)
+    write_plan(file, Plan(0, ("i2", "i1"), 3, 2, 3))
+    assert labels_of(read_subject(file)) == ({"i1": 1, "i2": 0}, True)
+
+
+async def test_retrieval_is_measured_over_as_many_passages_as_are_retrieved(tmp_path: Path) -> None:
+    asked = QuestionSet("s", (Question("q0", "?", gold_ids=("p",), answerable=True),))
+    run = RunFolder.create(tmp_path / "run", asked, system={"index": {"k": 2}})
+    with run.answering() as append:
+        append(Answer("q0", "text", passages=tuple(Passage(id_, "one") for id_ in ("a", "b", "p")), refused=False))
+    judging = await judge_run(run, Lengths(), progress=False)
+    found = evaluate_subject(read_subject(run.path), judging)
+    assert found.retrieval is not None
+    assert (found.retrieval.k, found.retrieval.recall.value) == (2, 0.0)
+    assert evaluate_subject(read_subject(run.path), judging, k=3).retrieval.recall.value == 1.0  # type: ignore[union-attr]
