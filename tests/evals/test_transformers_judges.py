@@ -92,8 +92,8 @@ async def test_unseen_items_are_told_apart(make: Make) -> None:
 
 
 async def test_a_claim_may_rest_on_any_passage(make: Make) -> None:
-    items = [tiny.item(seed, kept_apart=True, spread=True) for seed in range(120)]
-    room = {"hhem": 25, "lettucedetect": 18}.get(make().name, 14)  # that of one passage
+    items = [tiny.item_of_two(seed) for seed in range(120)]
+    room = {"hhem": 27, "lettucedetect": 20}.get(make().name, 15)  # that of one passage
     found = await make(max_tokens=room).judge(items)
     assert all(one.failed is None for one in found)
     assert auroc(found, items) > 0.8
@@ -180,7 +180,8 @@ async def test_hhem_is_read_as_its_card_says(hhem: Path) -> None:
     assert found.score == pytest.approx(1 - float(torch.softmax(logits, -1)[1]), abs=1e-5)
 
 
-async def test_a_model_of_entailment_is_read_by_its_label_names(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("likeliest", "verdict"), [(0, "contradicted"), (1, "not_mentioned"), (2, "supported")])
+async def test_a_model_of_entailment_is_read_by_its_label_names(tmp_path: Path, likeliest: int, verdict: str) -> None:
     import torch
     import transformers
 
@@ -188,25 +189,18 @@ async def test_a_model_of_entailment_is_read_by_its_label_names(tmp_path: Path) 
     labels = {0: "CONTRADICTION", 1: "neutral", 2: "Entailment"}
     config = transformers.BertConfig(
         vocab_size=32, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
-        initializer_range=0.8, id2label=labels, label2id={name: at for at, name in labels.items()},
+        initializer_range=0.3, id2label=labels, label2id={name: at for at, name in labels.items()},
     )  # fmt: skip
-    model: Any = transformers.BertForSequenceClassification(config).eval()
-    model.save_pretrained(tmp_path)
-    items = [GroundingItem(word, ("mule hay.",), f"{word}.") for word in tiny.WORDS]
-    found = await NLIJudge(str(tmp_path)).judge(items)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
-    said = set()
-    for item, one in zip(items, found, strict=True):
-        pair = tokenizer.backend_tokenizer.encode("mule hay.", item.response)
-        assert 0 < sum(pair.type_ids) < len(pair.ids)
-        with torch.inference_mode():
-            said_of = model(input_ids=torch.tensor([pair.ids]), token_type_ids=torch.tensor([pair.type_ids]))
-        contradiction, _, support = torch.softmax(said_of.logits[0], -1).tolist()
-        assert one.score == pytest.approx(1 - support, abs=1e-5)
-        expected = "supported" if support >= 0.5 else "contradicted" if contradiction >= 0.5 else "not_mentioned"
-        assert one.claims[0].verdict == expected
-        said.add(expected)
-    assert len(said) > 1
+    model: Any = transformers.BertForSequenceClassification(config)
+    model.classifier.bias.data[likeliest] = 3.0
+    model.eval().save_pretrained(tmp_path)
+    (found,) = await NLIJudge(str(tmp_path)).judge([GroundingItem("a", ("mule hay.",), "salt.")])
+    pair = transformers.AutoTokenizer.from_pretrained(tmp_path).backend_tokenizer.encode("mule hay.", "salt.")
+    assert 0 < sum(pair.type_ids) < len(pair.ids)
+    with torch.inference_mode():
+        said = model(input_ids=torch.tensor([pair.ids]), token_type_ids=torch.tensor([pair.type_ids]))
+    assert found.score == pytest.approx(1 - float(torch.softmax(said.logits[0], -1)[2]), abs=1e-5)
+    assert found.claims[0].verdict == verdict
 
 
 async def test_lettucedetect_marks_the_words_that_no_passage_has(lettuce: Path) -> None:

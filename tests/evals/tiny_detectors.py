@@ -4,7 +4,7 @@ import json
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tokenizers
 from tokenizers import models, pre_tokenizers, processors
@@ -21,8 +21,8 @@ SPECIALS = {
 }
 
 
-def item(seed: int, *, kept_apart: bool = False, spread: bool = False) -> GroundingItem:
-    """A passage of some words, and a response of one that is or is not among them.
+def item(seed: int, *, kept_apart: bool = False) -> GroundingItem:
+    """A passage of three words, and a response of one that is or is not among them.
 
     Items that are kept apart have sets of words that no other item has.
     """
@@ -31,11 +31,18 @@ def item(seed: int, *, kept_apart: bool = False, spread: bool = False) -> Ground
         known = generator.sample(WORDS, 3)
         if (sum(map(WORDS.index, known)) % 4 == 0) is kept_apart:
             break
-    if not kept_apart and seed % 3 == 0:
-        known = known[:1]
-    label = seed % 2
+    label: Literal[0, 1] = 1 if seed % 2 else 0
     word = generator.choice([other for other in WORDS if other not in known] if label else known)
-    passages = tuple(f"{one}." for one in known) if spread else (" ".join(known) + ".",)
+    return GroundingItem(str(seed), (" ".join(known) + ".",), f"{word}.", label=label)
+
+
+def item_of_two(seed: int) -> GroundingItem:
+    """The same with two passages, either of which may hold the word."""
+    generator = random.Random(seed)
+    words = generator.sample(WORDS, len(WORDS))
+    label: Literal[0, 1] = 1 if seed % 2 else 0
+    word = generator.choice(words[6:] if label else words[:6])
+    passages = (" ".join(words[:3]) + ".", " ".join(words[3:6]) + ".")
     return GroundingItem(str(seed), passages, f"{word}.", label=label)
 
 
@@ -73,7 +80,7 @@ def trained(
         items = [item(1_000_000 + step * _BATCH + at) for at in range(_BATCH)]
         said = logits(*padded([row(one) for one in items], pad, "cpu"))
         targets = torch.tensor([1 - (one.label or 0) for one in items])
-        loss = torch.nn.functional.cross_entropy(said, targets.repeat(len(said) // len(targets)))
+        loss: Any = torch.nn.functional.cross_entropy(said, targets.repeat(len(said) // len(targets)))
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -164,7 +171,8 @@ def trained_modernbert(folder: Path) -> Path:
     import transformers
 
     save_tokenizer(folder, "bert")
-    config = transformers.ModernBertConfig(
+    described: Any = transformers.ModernBertConfig  # its annotations lack what every configuration takes
+    config = described(
         vocab_size=32, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
         max_position_embeddings=128, initializer_range=0.15, initializer_cutoff_factor=3.0, pad_token_id=0,
         cls_token_id=1, sep_token_id=2, bos_token_id=1, eos_token_id=2, num_labels=2,
@@ -200,7 +208,8 @@ def _t5(folder: Path) -> Any:
     import transformers
 
     save_tokenizer(folder, "t5")
-    return transformers.T5Config(
+    config: Any = transformers.T5Config  # its annotations lack what every configuration takes
+    return config(
         vocab_size=32, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_decoder_layers=1, num_heads=4, dropout_rate=0.0,
         classifier_dropout=0.0, pad_token_id=0, eos_token_id=1, decoder_start_token_id=0, num_labels=2,
         feed_forward_proj="gated-gelu", tie_word_embeddings=False,
