@@ -46,6 +46,8 @@ def calibrate(
     from arriero.evals.calibrating import choose, fit_scores, read_plan, write_plan
     from arriero.evals.runs import read_subject
 
+    if fit is not None and calibration is not None:
+        raise typer.BadParameter("fit the judge's own scores: leave --calibration out", param_hint="--fit")
     found = read_subject(subject)
     judging = judging_by(found, judge_name, judge_key, calibration)
     scored = [item for item in found.items if (one := judging.judgements.get(item.id)) and one.score is not None]

@@ -2,6 +2,8 @@
 
 import getpass
 import json
+import os
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -125,13 +127,18 @@ def serve(
 
     async def run() -> None:
         typer.echo("Ctrl-C ends it; labels are kept as they are given.", err=True)
-        visit = None if no_open else webbrowser.open
+        visit = None if no_open or not _has_screen() else webbrowser.open
         await serve_labelling(labelling, annotators, port=port, announce=announce, visit=visit)
 
     try:
         anyio.run(run)
     except KeyboardInterrupt:
         typer.echo("", err=True)
+
+
+def _has_screen() -> bool:
+    """Whether a browser would have a window: one for terminals would take over this one."""
+    return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 def agreement_of(labels: "Sequence[Label]", items: "Sequence[GroundingItem]") -> "Agreement | None":

@@ -74,6 +74,13 @@ async def serve_labelling(
     Raises:
         CannotLabel: The extra `serve` is not installed, the port is taken, there is nothing to label, or a name
             cannot be used.
+
+    Example:
+        >>> import anyio
+        >>> nothing = Labelling("mules", (), Path("labels.jsonl"))
+        >>> anyio.run(lambda: serve_labelling(nothing, ("ana",), announce=print))
+        Traceback (most recent call last):
+        arriero.evals.human.server.CannotLabel: there are no items to label
     """
     _check(labelling, annotators)
     try:

@@ -282,3 +282,12 @@ def test_judgements_that_are_there_are_taken_whoever_made_them(truths: Path) -> 
     assert code == 0
     assert found["judge"]["kind"] == "made"
     assert found["rate"]["quality"]["sensitivity"]["value"] == 1.0
+
+
+def test_a_calibrated_judge_is_not_fitted_again(truths: Path, tmp_path: Path) -> None:
+    fitted = tmp_path / "fitted.json"
+    assert arriero("calibrate", truths, "--labels", 60, "--fit", fitted)[0] == 0
+    assert arriero("calibrate", truths, "--calibration", fitted, "--fit", fitted)[0] == 2
+    code, out, told = arriero("calibrate", truths, "--calibration", fitted, "--json")
+    assert code == 0, told
+    assert json.loads(out)["judge"]["threshold"] == 0.5
