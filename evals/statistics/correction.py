@@ -25,6 +25,9 @@ LEAST_LABELS = 20
 """Labels below which no corrected rate is given."""
 
 
+_LEAST_OTHERS = 20
+"""Items without labels below which their mean is too uncertain to help."""
+
 LEAST_DOCUMENTS = 3
 """Documents with labels below which nothing is known of how documents differ."""
 
@@ -274,7 +277,9 @@ def powered(truth: Floats, said: Floats, rest: Floats, clusters: Clusters, rest_
     labels, scores = (_pulls(row, of, total, shrunk) for row in (truth, said))
     less = scores - _pulls(rest, rest_of, total)
     squares = float(less @ less)
-    weight = float(np.clip(labels @ less / squares, 0.0, 1.0)) if squares > 0 else 0.0
+    enough = rest.size >= _LEAST_OTHERS and np.count_nonzero(np.bincount(rest_of)) >= LEAST_DOCUMENTS
+    helps = squares > 0 and enough
+    weight = float(np.clip(labels @ less / squares, 0.0, 1.0)) if helps else 0.0
     left = labels - weight * less
     value = float(truth.mean() + weight * (rest.mean() - said.mean())) if rest.size else float(truth.mean())
     return Powered(value, float(left @ left), count - 1)

@@ -89,6 +89,13 @@ def test_a_judge_that_says_the_same_of_everything_changes_nothing() -> None:
     assert found.width == pytest.approx(wilson(13, 100).width, rel=0.1)
 
 
+def test_a_handful_of_other_items_moves_nothing() -> None:
+    truth = np.arange(300) < 40
+    found = prediction_powered(truth, truth, [1, 1, 1])
+    assert found.value == pytest.approx(40 / 300)
+    assert found.width >= wilson(40, 300).width
+
+
 def test_a_judge_that_errs_on_purpose_is_not_believed() -> None:
     truth = np.arange(100) < 13
     assert prediction_powered(truth, 1 - truth, np.ones(900)).value == pytest.approx(0.13)
