@@ -5,12 +5,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from arriero.evals.items import GroundingItem
 
 
-def same_model_caveat(
+def same_model(
     judge: Mapping[str, object],
     system: Mapping[str, object] | None = None,
     items: Iterable[GroundingItem] = (),
 ) -> str | None:
-    """What a reader must know where judge and generator are the same model: such judges favour their own answers.
+    """The model that is both judge and generator; such judges favour their own answers.
 
     Models are compared by the last part of their names, whatever their case, and by the digest of their weights.
 
@@ -20,22 +20,19 @@ def same_model_caveat(
         items: The judged items; `model` of each counts.
 
     Returns:
-        The caveat; None where they differ, or nothing is known.
+        Its name; None where they differ, or nothing is known.
 
     Source: Panickssery, Bowman and Feng (2024), LLM evaluators recognize and favor their own generations.
 
     Example:
-        >>> print(same_model_caveat({"model": "meta-llama/Llama-3.1-8B"}, {"model": "llama-3.1-8b"}))
-        judge and generator are the same model (llama-3.1-8b): it tends to favour its own answers
-        >>> same_model_caveat({"name": "offline"}, {"model": "llama-3.1-8b"}) is None
+        >>> same_model({"model": "meta-llama/Llama-3.1-8B"}, {"model": "llama-3.1-8b"})
+        'llama-3.1-8b'
+        >>> same_model({"name": "offline"}, {"model": "llama-3.1-8b"}) is None
         True
     """
-    judging = set(_names(judge))
     others = set(_names(system or {})) | {_short(item.model) for item in items if item.model}
-    both = sorted(judging & others, key=lambda name: (name.startswith("sha256:"), name))
-    if not both:
-        return None
-    return f"judge and generator are the same model ({both[0]}): it tends to favour its own answers"
+    both = sorted(others.intersection(_names(judge)), key=lambda name: (name.startswith("sha256:"), name))
+    return both[0] if both else None
 
 
 def _names(fingerprint: Mapping[str, object]) -> Iterator[str]:

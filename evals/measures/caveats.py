@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from arriero.evals.evaluation import Judged, Rate
+from arriero.evals.judges.same_model import same_model
 from arriero.evals.measures.answering import gives
 from arriero.evals.measures.language import other_language
 from arriero.evals.systems.system import Answer
@@ -134,10 +135,10 @@ def _of_the_judge(items: Sequence[Judged], judge: Mapping[str, object], system: 
     if said:
         shown = "; ".join(f"{text.rstrip('.')}: {count}" for text, count in said.most_common(_SHOWN))
         found.append(f"Items on which the judge doubts its own word: {said.total()} ({shown}).")
-    models = {str(one.item.model) for one in items if one.item.model} | {str(system.get("model") or "")}
-    if judge.get("model") and str(judge["model"]) in models:
+    both = same_model(judge, system, [one.item for one in items])
+    if both is not None:
         found.append(
-            f"The judge is the model that it judges ({judge['model']}): models are lenient to their own answers. The"
+            f"The judge is the model that it judges ({both}): models are lenient to their own answers. The"
             " correction takes that out; what is flagged does not."
         )
     return found

@@ -15,8 +15,9 @@ from arriero import Stack
 from arriero.evals.errors import EvalError
 from arriero.evals.items import GroundingItem
 from arriero.evals.judges.llama import LlamaJudge, prompts
+from arriero.evals.judges.llama.claims import EMPTY
 from arriero.evals.judges.llama.verdicts import ROOM, VERDICTS
-from arriero.evals.judges.same_model import same_model_caveat
+from arriero.evals.judges.same_model import same_model
 from arriero.models import DEMO
 from arriero.prompts.catalogue import DIALECTS
 from arriero.prompts.dialect import Dialect
@@ -233,7 +234,7 @@ async def test_responses_that_claim_nothing_say_so() -> None:
     async with scripted(when("List the statements", "[]")) as stack:
         for decompose in ("sentences", "model"):
             empty, refused = await LlamaJudge(stack, decompose=decompose).judge(items)
-            assert (empty.score, empty.failed) == (None, "the response is empty: there is nothing to judge")
+            assert (empty.score, empty.caveat) == (0.0, EMPTY)
             assert (refused.score, refused.caveat) == (0.0, "the response makes no claim")
 
 
@@ -355,8 +356,7 @@ def test_unusable_settings_are_refused(wrong: dict[str, Any]) -> None:
 def test_a_judge_of_its_own_answers_is_found(
     judge: Mapping[str, object], system: Mapping[str, object] | None, model: str, same: bool
 ) -> None:
-    found = same_model_caveat(judge, system, [GroundingItem("a", (), "x", model=model)])
-    assert (found is not None and "the same model" in found) is same
+    assert bool(same_model(judge, system, [GroundingItem("a", (), "x", model=model)])) is same
 
 
 def test_the_demo_and_byte_vocabularies_begin_verdicts_apart() -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from arriero.evals.errors import EvalError
 from arriero.evals.items import GroundingItem
 from arriero.evals.judgement import Judge, Judgement
+from arriero.evals.judges.llama.claims import EMPTY
 from arriero.evals.judges.transformers import HHEMJudge, LettuceDetectJudge, MiniCheckJudge, NLIJudge
 from arriero.evals.judges.transformers.network import ModelMissing, ModelUnusable
 from arriero.evals.judges.transformers.premises import premises
@@ -132,7 +133,7 @@ async def test_what_cannot_be_judged_is_said(make: Make) -> None:
         UNSEEN[0],
     ]
     empty, bare, long, fine = await make().judge(items)
-    assert (empty.score, empty.failed) == (None, "the response is empty: there is nothing to judge")
+    assert (empty.score, empty.caveat) == (0.0, EMPTY)
     assert bare.score is not None
     assert "no passages" in (bare.caveat or "")
     assert long.score is None
@@ -192,7 +193,7 @@ async def test_a_model_of_entailment_is_read_by_its_label_names(tmp_path: Path, 
         initializer_range=0.3, id2label=labels, label2id={name: at for at, name in labels.items()},
     )  # fmt: skip
     model: Any = transformers.BertForSequenceClassification(config)
-    model.classifier.bias.data[likeliest] = 3.0
+    model.classifier.bias.data[likeliest] = 9.0
     model.eval().save_pretrained(tmp_path)
     (found,) = await NLIJudge(str(tmp_path)).judge([GroundingItem("a", ("mule hay.",), "salt.")])
     pair = transformers.AutoTokenizer.from_pretrained(tmp_path).backend_tokenizer.encode("mule hay.", "salt.")

@@ -19,6 +19,9 @@ from arriero.stack.summary import Model
 _LIST = pydantic.TypeAdapter(list[str])
 _WORD = re.compile(r"\w+")
 _FENCE = re.compile(r"```(?:json)?\s*(.*?)\s*```", re.DOTALL)
+EMPTY = "the response is empty: nothing is claimed, so nothing is hallucinated"
+"""Caveat of a judgement of a response without text."""
+
 _LEAST_SHARED = 0.5
 """Share of a claim's words that a sentence must hold to be where the claim is made."""
 

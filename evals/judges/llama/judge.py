@@ -9,7 +9,7 @@ from arriero.evals.errors import EvalError
 from arriero.evals.items import GroundingItem, Span
 from arriero.evals.judgement import Claim, Judgement
 from arriero.evals.judges.llama import prompts
-from arriero.evals.judges.llama.claims import Claims, Found, by_model, by_sentence
+from arriero.evals.judges.llama.claims import EMPTY, Claims, Found, by_model, by_sentence
 from arriero.evals.judges.llama.verdicts import ROOM, Verdict, ask
 from arriero.prompts.errors import ArrieroError
 from arriero.stack.engine import takes_grammars
@@ -202,7 +202,7 @@ class LlamaJudge:
 
     async def _judged(self, item: GroundingItem, limit: anyio.CapacityLimiter) -> Judgement:
         if not item.response.strip():
-            return Judgement(item.id, self.name, None, failed="the response is empty: there is nothing to judge")
+            return Judgement(item.id, self.name, 0.0, caveat=EMPTY)
         if self._decompose == "sentences":
             claims = by_sentence(item.response, self._most_claims)
         else:

@@ -12,6 +12,7 @@ from arriero.evals.errors import EvalError
 from arriero.evals.items import GroundingItem, Span
 from arriero.evals.judgement import Claim, Judgement
 from arriero.evals.judges.claims import claims_of
+from arriero.evals.judges.llama.claims import EMPTY
 from arriero.evals.judges.transformers.network import (
     ModelFiles,
     ModelUnusable,
@@ -163,7 +164,7 @@ class LettuceDetectJudge:
 
     def _judgement(self, item: GroundingItem, parts: Sequence[_Part], scores: Sequence[Sequence[float]]) -> Judgement:
         if not parts:
-            return self._failed(item, "the response is empty: there is nothing to judge")
+            return Judgement(item.id, self.name, 0.0, caveat=EMPTY)
         if (most := max(len(part.ids) for part in parts)) > self._max_tokens:
             reason = (
                 f"the response and the least of the passages take {most} tokens, the model reads {self._max_tokens}"

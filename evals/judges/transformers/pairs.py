@@ -11,7 +11,7 @@ import anyio.to_thread
 from arriero.evals.errors import EvalError
 from arriero.evals.items import GroundingItem, Span
 from arriero.evals.judgement import Claim, Judgement, Support
-from arriero.evals.judges.llama.claims import Found, by_sentence
+from arriero.evals.judges.llama.claims import EMPTY, Found, by_sentence
 from arriero.evals.judges.transformers.network import ModelFiles, batches
 from arriero.evals.judges.transformers.premises import premises
 
@@ -144,7 +144,7 @@ class PairJudge(ABC):
 
     def _prepared(self, item: GroundingItem) -> _Work:
         if not item.response.strip():
-            return _Work((), (), failed="the response is empty: there is nothing to judge")
+            return _Work((), (EMPTY,))
         claims = by_sentence(item.response, self._most_claims)
         caveats = claims.caveats if item.context else (*claims.caveats, "the item has no passages")
         if not claims.found:
