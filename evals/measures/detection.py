@@ -69,12 +69,7 @@ def detection(
         (1.0, 0.8333333333333333)
     """
     check_level(level)
-    truth, row = binary("labels", labels), numbers("scores", scores)
-    if truth.size != row.size:
-        raise EvalError(f"{truth.size} labels for {row.size} scores; give one for each item")
-    positives = int(truth.sum())
-    if positives in (0, truth.size):
-        raise EvalError(f"all {truth.size} labels are {int(truth[0])}: detection needs items of both classes")
+    truth, row = _both_classes(labels, scores)
     ids = group_ids(clusters, row.size)
     count = int(ids.max()) + 1
     if count < 2:
@@ -100,7 +95,17 @@ def detection(
         Estimate(float(value), float(low), float(high), row.size, method, level)
         for value, low, high in zip(best, ends[0], ends[1], strict=True)
     )
-    return Detection(auroc, accuracy, f1, row.size, positives, threshold)
+    return Detection(auroc, accuracy, f1, row.size, int(truth.sum()), threshold)
+
+
+def _both_classes(labels: ArrayLike, scores: ArrayLike) -> tuple[Floats, Floats]:
+    truth, row = binary("labels", labels), numbers("scores", scores)
+    if truth.size != row.size:
+        raise EvalError(f"{truth.size} labels for {row.size} scores; give one for each item")
+    positives = int(truth.sum())
+    if positives in (0, truth.size):
+        raise EvalError(f"all {truth.size} labels are {int(truth[0])}: detection needs items of both classes")
+    return truth, row
 
 
 def _cells(truth: Floats, flags: Floats) -> tuple[Floats, Floats, Floats, Floats]:
