@@ -2,14 +2,12 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Self
 from uuid import uuid4
 
-import anyio
-from anyio import to_thread
+import anyio.to_thread
 
 from arriero.models import DEMO
 from arriero.prompts.dialect import Dialect
@@ -149,7 +147,7 @@ class Stack:
             from arriero.stack.engines.local import TransformersEngine
 
             where = Path(folder or DEMO)
-            engine = await to_thread.run_sync(partial(TransformersEngine, where, quantization=quantization))
+            engine = await anyio.to_thread.run_sync(lambda: TransformersEngine(where, quantization=quantization))
             await engine.load()
             return engine, [where]
 
@@ -189,12 +187,7 @@ class Stack:
         """
         terms, session = terms or Terms(), session or uuid4().hex
         events = run_turn(
-            messages,
-            engine=self.engine,
-            dialect=self.dialect,
-            sessions=self.sessions,
-            terms=terms,
-            session=session,
+            messages, engine=self.engine, dialect=self.dialect, sessions=self.sessions, terms=terms, session=session
         )
         return self._watched(events, terms, session)
 
