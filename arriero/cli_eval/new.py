@@ -84,8 +84,9 @@ def new(
         raise typer.BadParameter(f"give one of DOCUMENTS, --accept and --robustness{not_both}")
     if not out.name.endswith((".jsonl", ".jsonl.gz", ".jsonl.xz")):
         raise typer.BadParameter(f"{one_line(str(out))} must end in .jsonl, .jsonl.gz or .jsonl.xz", param_hint="--out")
-    if out.exists():
-        raise typer.BadParameter(f"{one_line(str(out))} is there already: name another file", param_hint="--out")
+    there = next((path for path in _written(out, review=documents is not None) if path.exists()), None)
+    if there is not None:
+        raise typer.BadParameter(f"{one_line(str(there))} is there already: name another file", param_hint="--out")
     if (source is None) != (robustness is None):
         raise typer.BadParameter("--robustness and --from go together", param_hint="--from")
     if accept is not None:
@@ -93,13 +94,23 @@ def new(
     elif robustness is not None and source is not None:
         _robustness(source, corpus, robustness, out, questions, passages, seed, as_json)
     elif documents is not None:
-        kept_log = log or str(out.with_name(f"{out.name.split('.')[0]}.log.sqlite"))
+        from arriero.evals.data.lines import stem
+
+        kept_log = log or str(out.with_name(f"{stem(out)}.log.sqlite"))
         opening = partial(stack_of, engine, url, model, tokenizer, dialect, api_key, kept_log)
         drafted = _draft(documents, opening, out, questions, unanswerable, seed, concurrency)
         if log is None:
             for part in ("", "-wal", "-shm"):
                 Path(kept_log + part).unlink(missing_ok=True)
         _report(drafted, out, as_json)
+
+
+def _written(out: Path, *, review: bool) -> list[Path]:
+    """Files that may be written: none of them is written over, since a person may have worked on it."""
+    from arriero.evals.data.questions import corpus_beside
+    from arriero.evals.data.review import review_beside
+
+    return [out, corpus_beside(out), *([review_beside(out)] if review else [])]
 
 
 def _draft(
@@ -113,6 +124,7 @@ def _draft(
 ) -> "Drafted":
     from arriero.evals.data.drafting import draft_questions
     from arriero.evals.data.folder import read_documents
+    from arriero.evals.data.lines import stem
     from arriero.evals.data.questions import write_questions
     from arriero.evals.data.review import review_beside, write_review
 
@@ -127,7 +139,7 @@ def _draft(
                 count=count,
                 unanswerable=unanswerable,
                 seed=seed,
-                name=out.name.split(".")[0],
+                name=stem(out),
                 concurrency=concurrency,
             )
 
@@ -136,8 +148,8 @@ def _draft(
     except KeyboardInterrupt:
         typer.echo("stopped: the same command goes on where it was", err=True)
         raise typer.Exit(1) from None
-    write_questions(out, drafted.questions)
     write_review(review_beside(out), drafted.questions)
+    write_questions(out, drafted.questions)  # last: where it is, all is done
     return drafted
 
 
@@ -174,7 +186,7 @@ def _accept(review: Path, out: Path, as_json: bool) -> None:
     from arriero.evals.data.questions import read_questions, write_questions
     from arriero.evals.data.review import accept_review
 
-    name = review.name.split(".")[0]
+    name = review.name.removesuffix(".csv").removesuffix(".review")
     drafts = [review.with_name(f"{name}.jsonl{packed}") for packed in ("", ".gz", ".xz")]
     found = next((path for path in drafts if path.is_file()), None)
     if found is None:

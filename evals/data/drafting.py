@@ -97,7 +97,13 @@ async def draft_questions(
     while order and len(kept.drafts) < count and kept.tried < _TRIES * count:
         taken, order = order[: count - len(kept.drafts)], order[count - len(kept.drafts) :]
         failed = await _write(
-            stack, taken, kept, f"{name}-{seed}", concurrency=concurrency, progress=progress, seed=seed
+            stack,
+            taken,
+            kept,
+            f"{name}-{seed}-{stack.engine.model}",
+            concurrency=concurrency,
+            progress=progress,
+            seed=seed,
         )
         if failed == len(taken) and not kept.drafts:  # the engine is gone
             break

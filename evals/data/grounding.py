@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from arriero.evals.data.lines import Problems, is_csv, read_rows, write_rows
+from arriero.evals.data.lines import Problems, is_csv, quoted, read_rows, write_rows
 from arriero.evals.data.values import Values, row_of
 from arriero.evals.items import GroundingItem
 
@@ -43,7 +43,7 @@ def read_items(path: str | Path) -> tuple[GroundingItem, ...]:
         if item is None:
             continue
         if item.id in items:
-            problems.add(line, "id", f"{item.id!r} was there before; ids are unique")
+            problems.add(line, "id", f"{quoted(item.id)} was there before; ids are unique")
         _check(item, line, problems)
         items[item.id] = item if item.doc_id.strip() else replace(item, doc_id=item.id)
     problems.check()

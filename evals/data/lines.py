@@ -6,8 +6,10 @@ import io
 import json
 import lzma
 import math
+import os
 import zlib
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import IO, Never, cast
 
@@ -17,7 +19,10 @@ SHOWN = 20
 """Bad lines that a message names; the others are counted."""
 
 _LONGEST = 16 << 20
+_SHORT = 60
 _SUFFIXES = (".jsonl", ".ndjson", ".csv")
+_PACKED = (".gz", ".xz")
+_DELIMITERS = ",;\t"  # spreadsheets write semicolons where commas stand in numbers
 _DAMAGE = (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile)
 
 
@@ -73,7 +78,7 @@ def read_rows(path: Path, problems: Problems) -> Iterator[tuple[int, Mapping[str
     """
     table = is_csv(path)
     empty = True
-    for row in _csv(path) if table else _objects(path, problems):
+    for row in _rows(path, problems) if table else _objects(path, problems):
         empty = False
         yield row
     if empty:
@@ -97,10 +102,26 @@ def is_csv(path: Path) -> bool:
 
 
 def _kind(path: Path) -> str:
-    kind = Path(path.stem).suffix.lower() if path.suffix.lower() in (".gz", ".xz") else path.suffix.lower()
+    kind = Path(path.stem).suffix.lower() if path.suffix.lower() in _PACKED else path.suffix.lower()
     if kind not in _SUFFIXES:
         raise InvalidData(f"{path}: its name must end in .jsonl or .csv, or in .gz or .xz after that")
     return kind
+
+
+def stem(path: Path) -> str:
+    """A file's name without what says its form.
+
+    Args:
+        path: The file.
+
+    Returns:
+        `NAME` for `NAME.jsonl`, `NAME.csv.gz` and the like.
+
+    Example:
+        >>> stem(Path("pass.v2.jsonl.xz"))
+        'pass.v2'
+    """
+    return Path(path.stem).stem if path.suffix.lower() in _PACKED else path.stem
 
 
 def _objects(path: Path, problems: Problems) -> Iterator[tuple[int, Mapping[str, object]]]:
@@ -113,20 +134,40 @@ def _objects(path: Path, problems: Problems) -> Iterator[tuple[int, Mapping[str,
         if not line.strip():
             continue
         try:
-            value = json.loads(line, parse_constant=_no_number, parse_float=_finite)
-            if "\\ud" in line or "\\uD" in line:
-                json.dumps(value, ensure_ascii=False).encode()
-        except json.JSONDecodeError as error:
-            problems.add(number, "", f"is no JSON: {error.msg} at column {error.colno}")
-        except UnicodeEncodeError:
-            problems.add(number, "", "holds half of a surrogate pair, which is no character")
-        except (ValueError, RecursionError) as error:
-            problems.add(number, "", f"is no JSON that can be read: {error}")
+            value = parsed(line)
+        except ValueError as error:
+            problems.add(number, "", f"{error}; write one JSON object a line")
         else:
             if isinstance(value, dict):
                 yield number, value
             else:
                 problems.add(number, "", f"is {type_name(value)}; write one JSON object a line")
+
+
+def parsed(text: str, *, strict: bool = True) -> object:
+    """A JSON value that can be written again: its numbers are finite and its texts have no half characters.
+
+    Args:
+        text: The JSON.
+        strict: Whether line breaks inside of its texts are refused.
+
+    Returns:
+        The value.
+
+    Raises:
+        ValueError: It is none; the message says why.
+    """
+    try:
+        value: object = json.loads(text, strict=strict, parse_constant=_no_number, parse_float=_finite)
+        if "\\ud" in text or "\\uD" in text:
+            json.dumps(value, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        raise ValueError(f"is no JSON: {error.msg} at column {error.colno}") from error
+    except UnicodeEncodeError as error:
+        raise ValueError("holds half of a surrogate pair, which is no character") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"is no JSON that can be read: {error}") from error
+    return value
 
 
 def _finite(text: str) -> float:
@@ -140,35 +181,34 @@ def _no_number(text: str) -> Never:
     raise ValueError(f"{text} is no JSON number")
 
 
-def _csv(path: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
-    limit = csv.field_size_limit(_LONGEST)  # the default of 128 KiB is less than many documents
-    try:
-        yield from _rows(path)
-    finally:
-        csv.field_size_limit(limit)
-
-
-def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
-    reader = csv.reader(_text(path), strict=True)
+def _rows(path: Path, problems: Problems) -> Iterator[tuple[int, Mapping[str, object]]]:
+    # the default of 128 KiB is less than many documents; it is not put back, since another thread may be reading
+    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST))
+    lines = _text(path)
+    first = next(lines, "")
+    reader = csv.reader(chain([first], lines), delimiter=max(_DELIMITERS, key=first.count), strict=True)
     header: list[str] = []
-    start = 1
     while True:
+        start = reader.line_num + 1
         try:
-            row = next(reader)
-        except StopIteration:
-            return
+            row = next(reader, None)
         except csv.Error as error:
             raise InvalidData(f"{path}:{start}: is no CSV: {error}") from error
-        if not header and row:
+        if row is None:
+            return
+        if not any(cell.strip() for cell in row):
+            continue
+        if not header:
             header = [name.strip() for name in row]
-            twice = sorted({name for name in header if header.count(name) > 1})
+            twice = sorted({name for name in header if name and header.count(name) > 1})
             if twice:
                 raise InvalidData(f"{path}:{start}: two columns are named {', '.join(twice)}; rename one")
-        elif row:
-            if len(row) != len(header):
-                raise InvalidData(f"{path}:{start}: has {len(row)} cells where the header has {len(header)}")
-            yield start, dict(zip(header, row, strict=True))
-        start = reader.line_num + 1
+        elif len(row) != len(header):
+            problems.add(start, "", f"has {len(row)} cells where the header has {len(header)}")
+        elif any(cell.strip() for name, cell in zip(header, row, strict=True) if not name):
+            problems.add(start, "", "has a cell in a column without a name")
+        else:
+            yield start, {name: cell for name, cell in zip(header, row, strict=True) if name}
 
 
 def _text(path: Path) -> Iterator[str]:
@@ -242,19 +282,31 @@ def write_whole(path: Path, data: bytes) -> None:
     Raises:
         InvalidData: It cannot be written.
     """
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     buffer = io.BytesIO()
     if path.suffix.lower() == ".gz":
         with gzip.GzipFile(fileobj=buffer, mode="wb", filename="", mtime=0) as packed:  # the same bytes every time
             packed.write(data)
     else:
-        buffer.write(lzma.compress(data, preset=9) if path.suffix.lower() == ".xz" else data)
+        buffer.write(lzma.compress(data) if path.suffix.lower() == ".xz" else data)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part.write_bytes(buffer.getvalue())
         part.replace(path)
     except OSError as error:
         raise InvalidData(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def quoted(text: str) -> str:
+    """A text as a message shows it: with quotes, without control characters, not at length.
+
+    Args:
+        text: The text.
+
+    Returns:
+        What is shown.
+    """
+    return repr(text if len(text) <= _SHORT else f"{text[:_SHORT]}...")
 
 
 def type_name(value: object) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from arriero.evals.data.lines import Problems, is_csv, read_rows, write_rows
+from arriero.evals.data.lines import Problems, is_csv, quoted, read_rows, stem, write_rows
 from arriero.evals.data.values import Values, row_of
 from arriero.evals.errors import InvalidData
 from arriero.evals.items import Passage, Question, QuestionSet
@@ -44,7 +44,7 @@ def read_questions(path: str | Path, corpus: str | Path | None = None) -> Questi
         'How high is the pass?'
     """
     path = _file(Path(path))
-    name = path.name.split(".")[0]
+    name = stem(path)
     passages = _corpus(path, corpus)
     problems = Problems(path)
     values = Values(Question, problems, text=is_csv(path))
@@ -54,7 +54,7 @@ def read_questions(path: str | Path, corpus: str | Path | None = None) -> Questi
         if question is None:
             continue
         if question.id in questions:
-            problems.add(line, "id", f"{question.id!r} was there before; ids are unique")
+            problems.add(line, "id", f"{quoted(question.id)} was there before; ids are unique")
         _check(question, line, passages, problems)
         questions[question.id] = _completed(question, passages)
     problems.check()
@@ -86,7 +86,7 @@ def read_corpus(path: str | Path) -> dict[str, Passage]:
         if passage is None:
             continue
         if passage.id in passages:
-            problems.add(line, "id", f"{passage.id!r} was there before; ids are unique")
+            problems.add(line, "id", f"{quoted(passage.id)} was there before; ids are unique")
         if not passage.text.strip():
             problems.add(line, "text", "is blank")
         passages[passage.id] = passage
@@ -138,8 +138,8 @@ def corpus_beside(path: Path) -> Path:
     Returns:
         `NAME.corpus.jsonl` for `NAME.jsonl`.
     """
-    name, dot, endings = path.name.partition(".")
-    return path.with_name(f"{name}.corpus{dot}{endings}")
+    name = stem(path)
+    return path.with_name(f"{name}.corpus{path.name.removeprefix(name)}")
 
 
 def _file(path: Path) -> Path:
@@ -155,7 +155,7 @@ def _file(path: Path) -> Path:
 def _corpus(path: Path, corpus: str | Path | None) -> Mapping[str, Passage]:
     if corpus is not None:
         return read_corpus(corpus)
-    name = path.name.split(".")[0]
+    name = stem(path)
     for beside in (f"{name}.corpus", "corpus"):
         for ending in _ENDINGS:
             if (path.parent / f"{beside}{ending}").is_file():
@@ -171,8 +171,12 @@ def _check(question: Question, line: int, passages: Mapping[str, Passage], probl
         unknown = [id_ for id_ in ids if id_ not in known] if known else []
         if unknown:
             more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
-            problems.add(line, name, f"the corpus has no passage {', '.join(map(repr, unknown[:3]))}{more}")
+            problems.add(line, name, f"the corpus has no passage {', '.join(map(quoted, unknown[:3]))}{more}")
+    given: set[str] = set()
     for number, passage in enumerate(question.passages):
+        if passage.id in given:
+            problems.add(line, f"passages[{number}].id", f"{quoted(passage.id)} was there before; ids are unique")
+        given.add(passage.id)
         if not passage.text.strip():
             problems.add(line, f"passages[{number}].text", "is blank")
 

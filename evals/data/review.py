@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from arriero.evals.data.lines import Problems, read_rows, write_whole
+from arriero.evals.data.lines import Problems, quoted, read_rows, stem, write_whole
 from arriero.evals.errors import InvalidData
 from arriero.evals.items import Passage, Question, QuestionSet
 
@@ -15,6 +15,7 @@ COLUMNS = ("keep", "id", "question", "answer", "answerable", "passage", "near_mi
 
 _YES = ("yes", "y", "true", "1", "x")
 _NO = ("no", "n", "false", "0")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ def review_beside(path: Path) -> Path:
     Returns:
         `NAME.review.csv` for `NAME.jsonl`.
     """
-    return path.with_name(f"{path.name.split('.')[0]}.review.csv")
+    return path.with_name(f"{stem(path)}.review.csv")
 
 
 def write_review(path: str | Path, questions: QuestionSet) -> None:
@@ -67,7 +68,7 @@ def write_review(path: str | Path, questions: QuestionSet) -> None:
         near = [questions.corpus[id_].text for id_ in question.near_miss_ids if id_ in questions.corpus]
         passage = [held.text] if held else gold
         shown = ("", question.id, question.question, _answer(question), "yes" if question.answerable else "no")
-        rows.writerow([*shown, "\n\n".join(passage), "\n\n".join(near)])
+        rows.writerow(map(_cell, [*shown, "\n\n".join(passage), "\n\n".join(near)]))
     write_whole(Path(path), table.getvalue().encode("utf-8-sig"))  # a spreadsheet takes it for UTF-8 by its mark
 
 
@@ -82,24 +83,30 @@ def accept_review(path: str | Path, questions: QuestionSet) -> Reviewed:
         What is left. Passages of rejected unanswerable questions are in the corpus again.
 
     Raises:
-        InvalidData: A line is wrong: `keep` is neither yes nor no nor empty, an id is unknown or occurs twice, or a
-            kept question is blank.
+        InvalidData: A column is missing, or a line is wrong: `keep` is neither yes nor no nor empty, `answerable` was
+            changed, an id is unknown or occurs twice, or a kept question is blank.
     """
     path = Path(path)
     problems = Problems(path)
     by_id = {question.id: question for question in questions.questions}
     decided: dict[str, tuple[bool | None, Mapping[str, object]]] = {}
     for line, row in read_rows(path, problems):
-        id_ = str(row.get("id", "")).strip()
+        missing = [name for name in COLUMNS[:5] if name not in row]
+        if missing:
+            raise InvalidData(f"{path}: has no column {', '.join(missing)}; the header has {', '.join(row)}")
+        id_ = str(row["id"]).strip()
         if id_ not in by_id or id_ in decided:
             what = "was there before" if id_ in decided else "is no question of the set"
-            problems.add(line, "id", f"{id_!r} {what}")
+            problems.add(line, "id", f"{quoted(id_)} {what}")
             continue
-        said = str(row.get("keep", "")).strip().casefold()
+        said = str(row["keep"]).strip().casefold()
         if said and said not in (*_YES, *_NO):
-            problems.add(line, "keep", f"is {said!r}; write yes or no, or nothing")
-        if said in _YES and not str(row.get("question", "")).strip():
+            problems.add(line, "keep", f"is {quoted(said)}; write yes or no, or nothing")
+        if said in _YES and not str(row["question"]).strip():
             problems.add(line, "question", "is blank")
+        answerable = str(row["answerable"]).strip().casefold()
+        if answerable not in (_YES if by_id[id_].answerable else _NO):
+            problems.add(line, "answerable", "was changed, which needs other passages; write no to keep")
         decided[id_] = ((said in _YES) if said else None, row)
     problems.check()
     kept = [_corrected(by_id[id_], row) for id_, (keep, row) in decided.items() if keep]
@@ -115,12 +122,20 @@ def accept_review(path: str | Path, questions: QuestionSet) -> Reviewed:
 
 
 def _corrected(question: Question, row: Mapping[str, object]) -> Question:
-    text = str(row["question"]).strip()
-    answer = str(row.get("answer", "")).strip()
+    text, answer = (_uncelled(str(row[name]).strip()) for name in ("question", "answer"))
     extra = {**question.extra, "reviewed": True}
     if not question.answerable:
         return replace(question, question=text, extra=extra)
     return replace(question, question=text, answers=(answer,) if answer else question.answers, extra=extra)
+
+
+def _cell(text: str) -> str:
+    """A text that no spreadsheet takes for a formula: a model wrote it, about documents of anybody."""
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _uncelled(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA) else cell
 
 
 def _text(question: Question) -> tuple[str, tuple[str, ...]]:

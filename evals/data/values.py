@@ -1,13 +1,14 @@
 """Rows of data files as values."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from arriero.evals.data.lines import Problems, type_name
+from arriero.evals.data.lines import Problems, parsed, quoted, type_name
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -19,7 +20,10 @@ else:
 _LISTS = ("context", "answers", "gold_ids", "near_miss_ids")
 _NESTED = (*_LISTS, "spans", "detector_scores", "history", "passages")
 _NAMES = ("id", "doc_id")
+_IDS = ("gold_ids", "near_miss_ids")
+_LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}  # a column with gaps is one of fractions to pandas
 _SHORT = 40
+_INSTANCE = re.compile(r"a dictionary or an instance of \w+")
 
 
 class Values(Generic[Value]):
@@ -75,26 +79,38 @@ class Values(Generic[Value]):
         """A CSV cell of a field that is no text."""
         text = str(cell)
         if name == "label":
-            return int(text) if text.strip() in ("0", "1") else text
+            return _LABELS.get(text.strip(), text)
         if name not in _NESTED:
             return text
         if text.lstrip().startswith(("[", "{")):
             try:
-                return _said(name, json.loads(text, strict=False))  # spreadsheets break lines inside of texts
-            except (ValueError, RecursionError):
+                return _said(name, parsed(text, strict=False))  # spreadsheets break lines inside of texts
+            except ValueError as error:
                 if name not in _LISTS or text.lstrip().startswith('["'):  # "[1] A passage." is a text
-                    self._problems.add(line, name, "is no JSON")
-                    return ()
+                    self._problems.add(line, name, str(error))
+                    return [] if name != "detector_scores" else {}
         return [text] if name in _LISTS else text
 
 
 def _said(name: str, value: object) -> object:
     """Spellings that other files use: numbers as ids, `content` for the text of a turn, `agent` for the assistant."""
-    if name in _NAMES and type(value) is int:
-        return str(value)
-    if name == "history" and isinstance(value, list):
-        return [_turn(turn) for turn in value]
-    return value
+    if name in _NAMES:
+        return _id(value)
+    if name == "label" and isinstance(value, bool):
+        return json.dumps(value)  # true may mean that a response is good, too: it is refused as a text is
+    if name == "detector_scores" and isinstance(value, dict):
+        return {detector: score for detector, score in value.items() if score is not None}
+    if not isinstance(value, list):
+        return value
+    if name in _IDS:
+        return [_id(one) for one in value]
+    if name == "passages":
+        return [{**one, "id": _id(one.get("id"))} if isinstance(one, dict) else one for one in value]
+    return [_turn(turn) for turn in value] if name == "history" else value
+
+
+def _id(value: object) -> object:
+    return str(value) if type(value) is int else value
 
 
 def _turn(turn: object) -> object:
@@ -110,10 +126,10 @@ def _place(location: tuple[int | str, ...]) -> str:
 
 def _what(problem: Any, row: Mapping[str, object]) -> str:
     if problem["type"] == "missing":
-        return f"is missing; the line has {', '.join(map(repr, list(row)[:12])) or 'nothing'}"
+        return f"is missing; the line has {', '.join(map(quoted, list(row)[:12])) or 'nothing'}"
     value = problem["input"]
     short = isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= _SHORT)
-    message = problem["msg"]
+    message = _INSTANCE.sub("an object", problem["msg"])
     for python, plain in (("tuple", "list"), ("dictionary", "object"), ("string", "text")):
         message = message.replace(python, plain)
     return f"{message[0].lower()}{message[1:]}; it is {json.dumps(value) if short else type_name(value)}"

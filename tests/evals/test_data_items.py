@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arriero.evals.data import read_items, write_items
+from arriero.evals.data.lines import Problems, read_rows
 from arriero.evals.errors import InvalidData
 from arriero.evals.items import GroundingItem, Span
 
@@ -142,7 +143,11 @@ def test_utf16_is_named(tmp_path: Path) -> None:
         ("items.csv", b'id,context,response\na,"open', "is no CSV"),
         ("items.csv", b"id,id,response\na,b,c\n", "two columns are named id"),
         ("items.csv", b"id,context,response\na,b\n", ":2: has 2 cells where the header has 3"),
-        ("items.csv", b"id;context;response\na;b;c\n", "the line has 'id;context;response'"),
+        ("items.csv", b"id,context,response,\na,b,c,d\n", ":2: has a cell in a column without a name"),
+        ("items.csv", b"id|context|response\na|b|c\n", "the line has 'id|context|response'"),
+        ("items.csv", b'id,context,response,detector_scores\na,b,c,"{""x"": NaN}"\n', "NaN is no JSON number"),
+        ("items.csv", b'id,context,response\na,"[""\\ud800""]",c\n', "holds half of a surrogate pair"),
+        ("items.jsonl", b"[\n]\n", "; write one JSON object a line"),
         ("items.csv", b"id,context,response\na,b,caf\xe9\n", ":2: is not UTF-8"),
         ("items.csv", b'id,context,response\na,"[""b"", ",c\n', ":2: context: is no JSON"),
         ("items.csv", b"id,context,response,spans\na,b,c,[{]\n", ":2: spans: is no JSON"),
@@ -195,6 +200,49 @@ def test_a_csv_names_the_line_where_a_row_of_several_lines_begins(tmp_path: Path
     assert f"{path}:4: label" in complaint(path)
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_table_that_a_spreadsheet_saved_is_read(tmp_path: Path, delimiter: str) -> None:
+    rows = (
+        ("id", "context", "response", "label", ""),
+        ("a", '"Two, or;\r\nmore\tlines"', "x", "1.0", ""),
+        ("", " ", "", "", ""),
+        ("b", "y", "", "0", ""),
+    )
+    path = tmp_path / "items.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(delimiter.join(row) for row in rows).encode())
+    found = [(item.id, item.context, item.response, item.label) for item in read_items(path)]
+    assert found == [("a", ("Two, or;\r\nmore\tlines",), "x", 1), ("b", ("y",), "", 0)]
+
+
+def test_every_bad_row_of_a_csv_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "items.csv"
+    path.write_text("id,context,response,label\na,b\nb,c,d,0,e\nc,d,e,2\n")
+    said = complaint(path)
+    for expected in (":2: has 2 cells where the header has 4", ":3: has 5 cells", ":4: label: input should be 0 or 1"):
+        assert expected in said
+
+
+def test_tables_with_long_cells_are_read_side_by_side(tmp_path: Path) -> None:
+    path = tmp_path / "items.csv"
+    path.write_text(f"id,context,response\na,b,c\nb,{'x' * 200_000},d\n")
+    problems = Problems(path)
+    slow = read_rows(path, problems)
+    next(slow)
+    assert len(read_items(path)) == 2
+    assert [row["id"] for _, row in slow] == ["b"]
+
+
+def test_an_id_is_not_shown_at_length(tmp_path: Path) -> None:
+    said = complaint(lines(tmp_path, *[{**GOOD, "id": "a" * 5000}] * 2))
+    assert "aaa...' was there before" in said
+    assert len(said) < 1000
+
+
+def test_scores_that_a_detector_lacks_are_left_out(tmp_path: Path) -> None:
+    path = lines(tmp_path, {**GOOD, "detector_scores": {"one": None, "other": 0.5}})
+    assert read_items(path)[0].detector_scores == {"other": 0.5}
+
+
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "items.jsonl.gz"
     write_items(path, [GroundingItem("a", ("x",), "y")])
@@ -234,7 +282,7 @@ def an_item(draw: st.DrawFn) -> GroundingItem:
     )
 
 
-@settings(max_examples=40)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(an_item(), min_size=1, max_size=4, unique_by=lambda item: item.id), st.sampled_from(("", ".gz", ".xz")))
 def test_what_is_written_is_read_again(
     tmp_path_factory: pytest.TempPathFactory, items: list[GroundingItem], packed: str
@@ -264,7 +312,7 @@ PIECES = (
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=100, deadline=None)
 @given(
     st.binary(max_size=80) | st.lists(st.sampled_from(PIECES) | st.binary(max_size=2)).map(b"".join),
     st.sampled_from((".jsonl", ".csv")),
@@ -286,7 +334,7 @@ def test_whatever_a_file_holds_it_is_items_or_refused(
     assert str(path) in said
 
 
-@pytest.mark.parametrize("label", [2, -1, 0.5, "1", "yes", [1]])
+@pytest.mark.parametrize("label", [2, -1, 0.5, "1", "yes", [1], True])
 def test_a_label_is_0_or_1(tmp_path: Path, label: object) -> None:
     assert "label: input should be 0 or 1" in complaint(lines(tmp_path, {**GOOD, "label": label}))
 

@@ -82,6 +82,24 @@ def test_what_follows_from_the_other_fields_is_filled_in(tmp_path: Path) -> None
     assert read_questions(tmp_path).name == tmp_path.name
 
 
+def test_ids_may_be_numbers(tmp_path: Path) -> None:
+    rows(tmp_path / "corpus.jsonl", {"id": 1, "text": "x"})
+    given = [{"id": 2, "text": "y"}]
+    path = rows(
+        tmp_path / "asked.jsonl", {"id": 3, "question": "?", "gold_ids": [1], "near_miss_ids": [2], "passages": given}
+    )
+    (question,) = read_questions(path).questions
+    assert (question.id, question.gold_ids, question.near_miss_ids) == ("3", ("1",), ("2",))
+    assert question.passages == (Passage("2", "y"),)
+
+
+@pytest.mark.parametrize("name", ["pass.jsonl", "pass.v2.jsonl", "pass.v2.jsonl.gz"])
+def test_a_corpus_is_found_beside_its_questions_whatever_their_name(tmp_path: Path, name: str) -> None:
+    asked = QuestionSet(name.split(".jsonl")[0], (Question("a", "?", doc_id="a"),), {"p": Passage("p", "x")})
+    write_questions(tmp_path / name, asked)
+    assert read_questions(tmp_path / name) == asked
+
+
 def test_questions_without_a_corpus_may_name_passages_of_the_system(tmp_path: Path) -> None:
     path = rows(tmp_path / "asked.jsonl", {"id": "a", "question": "?", "gold_ids": ["theirs"]})
     assert read_questions(path).corpus == {}
@@ -97,11 +115,12 @@ def test_every_bad_line_of_questions_is_named(tmp_path: Path) -> None:
         {"id": "c", "question": "?", "history": [{"role": "robot", "text": "Beep."}]},
         {"id": "d", "question": "?", "passages": [{"id": "z", "text": ""}]},
         {"id": "e", "query": "?"},
+        {"id": "f", "question": "?", "passages": [{"id": "z", "text": "x"}, {"id": "z", "text": "y"}]},
     )
     with pytest.raises(InvalidData) as caught:
         read_questions(path)
     for expected in (
-        "6 lines are wrong",
+        "7 lines are wrong",
         f"{path}:1: question: is blank",
         f"{path}:2: gold_ids: the corpus has no passage 'none'",
         f"{path}:2: near_miss_ids: the corpus has no passage '1', '2', '3' and 1 more",
@@ -109,6 +128,7 @@ def test_every_bad_line_of_questions_is_named(tmp_path: Path) -> None:
         f"{path}:4: history[0].role: input should be 'user' or 'assistant'",
         f"{path}:5: passages[0].text: is blank",
         f"{path}:6: question: is missing; the line has 'id', 'query'",
+        f"{path}:7: passages[1].id: 'z' was there before",
     ):
         assert expected in str(caught.value)
 

@@ -18,7 +18,7 @@ from arriero.evals.data.drafting import ANSWERED, NEAR_MISS, Drafted, draft_ques
 from arriero.evals.data.review import accept_review, write_review
 from arriero.evals.data.wording import tells
 from arriero.evals.errors import EvalError, InvalidData
-from arriero.evals.items import Passage
+from arriero.evals.items import Passage, Question, QuestionSet
 from arriero.stack.errors import EngineInterrupted, EngineUnavailable
 from arriero.testing import Say, scripted_stack
 from arriero.testing.stack import ScriptedStack
@@ -101,6 +101,14 @@ async def test_a_draft_with_a_fault_is_counted_and_another_passage_taken(what: s
     assert not any(question.extra["quote"] in bad for question in made.questions.questions)
 
 
+async def test_another_model_does_not_take_the_drafts_of_the_first(tmp_path: Path) -> None:
+    for model in ("one", "other"):
+        stack = scripted_stack(drafts(), model=model, log=tmp_path / "drafts.sqlite")
+        made = await drafted(stack, 2)
+        assert len(stack.engine.requests) == 2
+        assert {question.extra["written_by"] for question in made.questions.questions} == {model}
+
+
 async def test_a_question_is_asked_once() -> None:
     stack = scripted_stack(drafts(lambda draft: draft | {"question": "What is the one thing of which it is told?"}))
     passages = {f"d#{n}": Passage(f"d#{n}", f"The thing of Old Dost is {n} years.") for n in range(4)}
@@ -172,9 +180,9 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def fill(path: Path, rows: list[dict[str, str]]) -> None:
+def fill(path: Path, rows: list[dict[str, str]], delimiter: str = ",") -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
+        writer = csv.DictWriter(file, rows[0].keys(), delimiter=delimiter)
         writer.writeheader()
         writer.writerows(rows)
 
@@ -208,7 +216,7 @@ async def test_every_bad_line_of_a_review_is_named(tmp_path: Path) -> None:
     write_review(path, made.questions)
     rows = table(path)
     rows[0]["keep"], rows[1]["id"], rows[3]["id"] = "perhaps", "other", rows[2]["id"]
-    rows[2] |= {"keep": "yes", "question": " "}
+    rows[2] |= {"keep": "yes", "question": " ", "answerable": "no"}
     fill(path, rows)
     with pytest.raises(InvalidData) as caught:
         accept_review(path, made.questions)
@@ -216,9 +224,39 @@ async def test_every_bad_line_of_a_review_is_named(tmp_path: Path) -> None:
         ":2: keep: is 'perhaps'; write yes or no, or nothing",
         ":3: id: 'other' is no question of the set",
         ":4: question: is blank",
+        ":4: answerable: was changed, which needs other passages; write no to keep",
         ":5: id: 'handbook-003' was there before",
     ):
         assert expected in str(caught.value)
+
+
+async def test_a_review_without_a_column_is_refused(tmp_path: Path) -> None:
+    made = await drafted(scripted_stack(drafts()), 2, 0)
+    path = tmp_path / "handbook.review.csv"
+    path.write_text("id,question\nhandbook-001,?\n")
+    with pytest.raises(InvalidData, match="has no column keep, answer, answerable; the header has id, question"):
+        accept_review(path, made.questions)
+
+
+async def test_a_review_survives_a_spreadsheet_that_writes_semicolons_and_empty_rows(tmp_path: Path) -> None:
+    made = await drafted(scripted_stack(drafts()), 4, 0)
+    path = tmp_path / "handbook.review.csv"
+    write_review(path, made.questions)
+    rows = [row | {"keep": "Yes"} for row in table(path)]
+    fill(path, [*rows, dict.fromkeys(rows[0], "")], delimiter=";")
+    assert (accept_review(path, made.questions).kept, accept_review(path, made.questions).corrected) == (4, 0)
+
+
+@pytest.mark.parametrize("text", ["=HYPERLINK(A1)", "+1 metres", "-5 degrees", "@sum"])
+def test_no_text_of_a_model_or_a_document_is_a_formula_to_a_spreadsheet(tmp_path: Path, text: str) -> None:
+    asked = Question("a", text, answers=(text,), gold_ids=("p",), answerable=True)
+    questions = QuestionSet("set", (asked,), {"p": Passage("p", text)})
+    write_review(tmp_path / "set.review.csv", questions)
+    (row,) = table(tmp_path / "set.review.csv")
+    assert row["question"] == row["answer"] == row["passage"] == f"'{text}"
+    fill(tmp_path / "set.review.csv", [row | {"keep": "x"}])
+    reviewed = accept_review(tmp_path / "set.review.csv", questions)
+    assert (reviewed.questions.questions[0].question, reviewed.corrected) == (text, 0)
 
 
 def arriero(*arguments: object) -> tuple[int, str, str]:
@@ -312,13 +350,20 @@ def test_misuse_is_told(tmp_path: Path, arguments: tuple[str, ...], said: str) -
     assert not (tmp_path / "out.jsonl").exists()
 
 
-@pytest.mark.parametrize("name", ["there.jsonl", "out.json"])
-def test_a_file_that_is_there_and_one_of_another_kind_are_misuse(tmp_path: Path, name: str) -> None:
-    (tmp_path / "there.jsonl").write_text("precious")
-    code, _, err = arriero("eval", "new", SAMPLE_DOCUMENTS, "--out", tmp_path / name)
+@pytest.mark.parametrize("name", ["out.jsonl", "out.review.csv", "out.corpus.jsonl"])
+def test_a_file_that_is_there_is_not_written_over(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("precious")
+    code, _, err = arriero("eval", "new", SAMPLE_DOCUMENTS, "--out", tmp_path / "out.jsonl")
     assert code == 2
-    assert "is there already" in err or "must end in .jsonl" in err
-    assert (tmp_path / "there.jsonl").read_text() == "precious"
+    assert "is there already" in " ".join(err.replace("│", " ").split())
+    assert (tmp_path / name).read_text() == "precious"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_questions_of_another_kind_of_file_are_misuse(tmp_path: Path) -> None:
+    code, _, err = arriero("eval", "new", SAMPLE_DOCUMENTS, "--out", tmp_path / "out.json")
+    assert code == 2
+    assert "must end in .jsonl" in " ".join(err.replace("│", " ").split())
 
 
 def test_bad_questions_are_one_line_and_exit_code_one(tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ def test_answers_that_cannot_be_replaced_by_rule_are_left_alone(question: str, t
 
 
 @given(st.integers(1, 10**7), st.sampled_from(("{}", "{:,}")), st.integers())
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_another_number_has_the_form_and_about_the_size_of_the_old_one(value: int, form: str, seed: int) -> None:
     old = form.format(value)
     changed = contradicted("How much?", f"It is {old} in all, {old}!", old, [], random.Random(seed))
