@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from arriero.evals.data.drafting import Drafted
     from arriero.stack.stack import Opening
 
+_SHOWN = 5
+
 Documents = Annotated[
     Path | None,
     typer.Argument(
@@ -123,12 +125,16 @@ def _draft(
     concurrency: int,
 ) -> "Drafted":
     from arriero.evals.data.drafting import draft_questions
-    from arriero.evals.data.folder import read_documents
+    from arriero.evals.data.folder import left_out, read_documents
     from arriero.evals.data.lines import stem
     from arriero.evals.data.questions import write_questions
     from arriero.evals.data.review import review_beside, write_review
 
     passages = read_documents(documents)
+    if without := left_out(documents, passages):
+        more = ", ..." if len(without) > _SHOWN else ""
+        named = one_line(", ".join(without[:_SHOWN]))
+        typer.echo(f"left out {len(without)} files of other kinds or without text: {named}{more}", err=True)
     out.absolute().parent.mkdir(parents=True, exist_ok=True)
 
     async def write() -> "Drafted":

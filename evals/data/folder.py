@@ -1,7 +1,8 @@
 """Folders of documents as passages."""
 
 import re
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     Extract = Callable[[Literal["html", "pdf"], bytes], Document]
 
 MOST_CHARACTERS = 1_000
-"""Characters of a passage, where its paragraph has an end of a sentence to cut at."""
+"""Characters of a passage."""
 
 _TEXT = (".md", ".markdown", ".txt")
 _EXTRACTED: dict[str, Literal["html", "pdf"]] = {".html": "html", ".htm": "html", ".pdf": "pdf"}
@@ -27,15 +28,15 @@ _SECONDS = 60.0
 _MOST_TEXT = 5_000_000
 _HEADING = re.compile(r" {0,3}#{1,6}\s+(.*?)\s*#*\s*$", re.MULTILINE)
 _PAGE_MARK = re.compile(r"^\[page \d+\]", re.MULTILINE)
-_SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+")
+_SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+|(?<=[。！？])")
 
 
 def read_documents(folder: str | Path) -> dict[str, Passage]:
     r"""Read a folder of documents, and the folders below it, as passages.
 
     A paragraph of a Markdown or text document is a passage; headings of Markdown are none. Lines of HTML and PDF
-    documents (extra `web`) are joined to passages. Longer ones are cut at sentence ends, at about 1,000 characters.
-    Hidden files and files of other kinds are left out.
+    documents (extra `web`) are joined to passages. Longer ones are cut at sentence ends, or else at spaces, to 1,000
+    characters. Hidden files and files of other kinds are left out; `left_out` names the latter.
 
     Args:
         folder: The folder.
@@ -67,7 +68,10 @@ def read_documents(folder: str | Path) -> dict[str, Passage]:
                 if path.suffix.lower() in _EXTRACTED and extract is None:
                     extract = _extraction(closing)
                 title, texts = _read(path, extract)
-            except (OSError, UnicodeDecodeError, ToolError) as error:
+            except UnicodeDecodeError as error:
+                failed.append(f"{path}: cannot be read: it is not UTF-8 ({error.reason}); save it as UTF-8")
+                continue
+            except (OSError, ToolError) as error:
                 failed.append(f"{path}: cannot be read: {error}")
                 continue
             for number, text in enumerate(texts, start=1):
@@ -79,9 +83,27 @@ def read_documents(folder: str | Path) -> dict[str, Passage]:
     return passages
 
 
+def left_out(folder: str | Path, passages: Mapping[str, Passage]) -> tuple[str, ...]:
+    """Files of a folder that no passage is from: they are of another kind, or hold no text.
+
+    Args:
+        folder: The folder.
+        passages: What `read_documents` read from it.
+
+    Returns:
+        Their paths in the folder, in order. Hidden files are none.
+    """
+    read = {id_.rpartition("#")[0] for id_ in passages}
+    files = (path.relative_to(folder).as_posix() for path in _files(Path(folder)))
+    return tuple(file for file in files if file not in read)
+
+
 def _documents(folder: Path) -> list[Path]:
-    kinds = (*_TEXT, *_EXTRACTED)
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in kinds and path.is_file())
+    return [path for path in _files(folder) if path.suffix.lower() in (*_TEXT, *_EXTRACTED)]
+
+
+def _files(folder: Path) -> list[Path]:
+    found = (path for path in folder.rglob("*") if path.is_file())
     return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 
@@ -129,13 +151,15 @@ def _one_line(text: str) -> str:
 
 
 def _cut(paragraph: str) -> list[str]:
-    """A paragraph in parts that end with a sentence."""
+    """A paragraph in parts that end with a sentence, as far as sentences are short enough."""
     if len(paragraph) <= MOST_CHARACTERS:
         return [paragraph]
-    return list(_joined(_SENTENCE_END.split(paragraph)))
+    sentences = _SENTENCE_END.split(paragraph)
+    wrapped = (textwrap.wrap(one, MOST_CHARACTERS) if len(one) > MOST_CHARACTERS else [one] for one in sentences)
+    return list(_joined(part for parts in wrapped for part in parts))
 
 
-def _joined(parts: Iterator[str] | list[str]) -> Iterator[str]:
+def _joined(parts: Iterator[str]) -> Iterator[str]:
     """Neighbours together, as long as a passage may be."""
     passage = ""
     for part in parts:

@@ -9,6 +9,7 @@ import pytest
 
 from arriero.evals.data import (
     SAMPLES,
+    left_out,
     read_corpus,
     read_documents,
     read_folder,
@@ -166,14 +167,15 @@ def test_documents_of_every_kind_become_passages(tmp_path: Path) -> None:
     (tmp_path / "deep" / "mules.md").write_text("# Mules #\n\nMules eat\nhay.\n\n## More\n\nThey rest.\n")
     (tmp_path / "plain.txt").write_text("# no heading\n\nText.")
     (tmp_path / "picture.png").write_bytes(b"\x89PNG")
-    (tmp_path / "empty.md").write_text("# Nothing\n")
+    (tmp_path / "deep" / "empty.md").write_text("# Nothing\n")
     page = "<p>The Salda Pass is 2140 metres high and open from May to October each year.</p>"
     (tmp_path / "page.html").write_text(
         f"<html><head><title>Passes</title></head><body><main>{page}</main></body></html>"
     )
     (tmp_path / "paper.pdf").write_bytes(pdf("The Morun Pass is 1875 metres high.", title="A paper"))
-    found = {passage.id: (passage.title, passage.text) for passage in read_documents(tmp_path).values()}
-    assert found == {
+    passages = read_documents(tmp_path)
+    assert left_out(tmp_path, passages) == ("deep/empty.md", "picture.png")
+    assert {passage.id: (passage.title, passage.text) for passage in passages.values()} == {
         "deep/mules.md#1": ("Mules", "Mules eat hay."),
         "deep/mules.md#2": ("Mules", "They rest."),
         "page.html#1": ("Passes", "The Salda Pass is 2140 metres high and open from May to October each year."),
@@ -192,6 +194,15 @@ def test_long_paragraphs_are_cut_where_sentences_end(tmp_path: Path) -> None:
     assert all(text.endswith(".") for text in texts)
 
 
+@pytest.mark.parametrize("word", ["word ", "無", "骡子吃干草。"])
+def test_no_passage_is_too_long_whatever_its_language(tmp_path: Path, word: str) -> None:
+    (tmp_path / "long.txt").write_text(word * 3000)
+    texts = [passage.text for passage in read_documents(tmp_path).values()]
+    assert "".join("".join(texts).split()) == "".join((word * 3000).split())
+    assert max(map(len, texts)) <= 1000
+    assert min(map(len, texts[:-1])) > 900
+
+
 def test_passages_of_a_folder_are_those_that_agents_search() -> None:
     ours = [(passage.id.split("#")[0], passage.text) for passage in read_documents(SAMPLE_DOCUMENTS).values()]
     assert ours == [(passage.file, passage.text) for passage in read_passages(SAMPLE_DOCUMENTS)]
@@ -204,7 +215,7 @@ def test_documents_that_cannot_be_read_are_all_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidData) as caught:
         read_documents(tmp_path)
     assert "2 documents cannot be read" in str(caught.value)
-    assert f"{tmp_path / 'latin.txt'}: cannot be read" in str(caught.value)
+    assert f"{tmp_path / 'latin.txt'}: cannot be read: it is not UTF-8" in str(caught.value)
     assert f"{tmp_path / 'broken.pdf'}: cannot be read" in str(caught.value)
 
 
