@@ -150,13 +150,13 @@ def _differences(found: Sequence[RunComparison]) -> Table:
                     f"{points(estimate.low)} to {points(estimate.high)}",
                     f"{len(one.pairs):,}",
                     one.conclusion if estimate == decisive(one) else "",
-                    _p(one.p_adjusted) if estimate == one.found.difference else "",
+                    _p(one.p_adjusted) if estimate == decisive(one) else "",
                 )
             )
     columns = ("", "difference", "interval", "pairs", "conclusion", "p, adjusted" if len(found) > 1 else "p")
     note = (
         f"Less is better. A candidate may be worse by {100 * found[0].found.margin:g} points and count as not worse."
-        " p: how often as lopsided flips would come up if both were alike."
+        " p: how often a difference as large would come up if both were alike."
     )
     return Table(f"Against {found[0].base}", columns, tuple(cells), note)
 

@@ -3,7 +3,8 @@
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import PurePath
 
 from arriero.evals.evaluation import Evaluation, Group, Rate
 from arriero.evals.statistics.estimate import Estimate
@@ -12,6 +13,9 @@ _BASES = (100, 1_000, 10_000)
 _MOST_KINDS = 50
 FEW = 10
 """Of so many documents the most flagged are shown in tables; the HTML report has them all."""
+
+_ENOUGH = 10
+"""Judged answers from which the rate of a document says something by itself."""
 
 _CALIBRATE = (
     "`arriero eval calibrate` picks 100 to 200 answers, opens the page to label them, and gives the corrected rate."
@@ -79,7 +83,7 @@ def headline(evaluation: Evaluation) -> Headline:
         >>> headline(Evaluation("run", {}, {"name": "offline"}, 0.95, rate)).sentence
         'Of 100 answers about 13 hallucinate; the true number is between 8 and 19 with 95 % confidence.'
     """
-    rate, judge = evaluation.answers, named(evaluation.judge)
+    rate, judge = evaluation.answers, judge_named(evaluation.judge)
     flagged = "" if rate.flagged is None else f"{_of_100(rate.flagged.value)} are flagged by the judge ({judge})"
     if rate.corrected is None:
         why = _sentence(rate.refused or "no answer is labelled, and a judge's own errors are in what it flags")
@@ -106,11 +110,12 @@ def headline(evaluation: Evaluation) -> Headline:
     )
 
 
-def tables(evaluation: Evaluation) -> tuple[Table, ...]:
+def tables(evaluation: Evaluation, *, enough: int = _ENOUGH) -> tuple[Table, ...]:
     """All figures of an evaluation.
 
     Args:
         evaluation: What was found.
+        enough: Documents with fewer judged answers are not told apart.
 
     Returns:
         The tables that have something to show.
@@ -121,22 +126,28 @@ def tables(evaluation: Evaluation) -> tuple[Table, ...]:
         _questions(evaluation),
         _causes(evaluation),
         _groups(_shared(evaluation), evaluation.kinds, _MOST_KINDS),
-        documents(evaluation, FEW),
+        documents(evaluation, FEW, enough=enough),
     )
     return tuple(table for table in found if table.rows)
 
 
-def documents(evaluation: Evaluation, most: int | None = None) -> Table:
+def documents(evaluation: Evaluation, most: int, *, enough: int = 0) -> Table:
     """The rates of documents.
 
     Args:
         evaluation: What was found.
-        most: How many at most, the most flagged first; None for all.
+        most: How many at most, the most flagged first.
+        enough: Least judged answers of each.
 
     Returns:
         The table.
     """
-    return _groups("document", evaluation.documents, most)
+    kept = [group for group in evaluation.documents if group.rate.judged >= enough]
+    table = _groups("document", kept, most)
+    left_out = len(evaluation.documents) - len(kept)
+    if not left_out:
+        return table
+    return replace(table, note=f"{table.note} {plural(left_out, 'document')} of fewer than {enough} answers left out.")
 
 
 def counts(evaluation: Evaluation) -> str:
@@ -171,9 +182,23 @@ def caveats_of(evaluation: Evaluation) -> tuple[str, ...]:
     return tuple(caveat for caveat in evaluation.caveats if said is None or said not in caveat)
 
 
-def named(fingerprint: Mapping[str, object]) -> str:
-    """What a judge or a system is called."""
-    return str(fingerprint.get("name") or fingerprint.get("model") or "unknown")
+def judge_named(fingerprint: Mapping[str, object]) -> str:
+    """What a judge is called, with the model that it asks, if it asks one.
+
+    Args:
+        fingerprint: The judge's fingerprint.
+
+    Returns:
+        Its name; of a model in a folder the folder's name, not where that is.
+
+    Example:
+        >>> judge_named({"name": "offline"}), judge_named({"name": "llama", "model": "/models/Llama-3.1-8B"})
+        ('offline', 'llama, model Llama-3.1-8B')
+    """
+    name, model = fingerprint.get("name"), fingerprint.get("model")
+    if isinstance(model, str) and PurePath(model).is_absolute():
+        model = PurePath(model).name
+    return f"{name or 'unnamed'}, model {model}" if model and model != name else str(name or "unnamed")
 
 
 def percent(share: float) -> str:
@@ -238,10 +263,10 @@ def _rates(evaluation: Evaluation) -> Table:
     rows: list[tuple[str, ...]] = []
     for unit, rate in (("answers", evaluation.answers), ("claims", evaluation.claims)):
         if rate is not None:
-            by = "by the labels" if rate.correction == "labels only" else "corrected"
+            by = "by labels" if rate.correction == "labels only" else "corrected"
             rows += _row(f"{unit}: hallucinated, {by}", rate.corrected)
             if rate.labels_only != rate.corrected:
-                rows += _row(f"{unit}: hallucinated, labels alone", rate.labels_only)
+                rows += _row(f"{unit}: hallucinated, by labels", rate.labels_only)
             rows += _row(f"{unit}: flagged by the judge", rate.flagged)
     note = "What the judge flags holds its errors: it is not the rate of hallucination."
     if evaluation.repeats is not None:
@@ -257,12 +282,12 @@ def _judge(evaluation: Evaluation) -> Table:
     if quality is None:
         return Table("", (), ())
     rows = [
-        *_row("sensitivity: of the hallucinated, flagged", quality.sensitivity),
-        *_row("specificity: of the supported, let pass", quality.specificity),
+        *_row("sensitivity: bad answers flagged", quality.sensitivity),
+        *_row("specificity: good ones let pass", quality.specificity),
     ]
     threshold = evaluation.judge.get("threshold")
-    at = f", flagging from a score of {threshold:g}" if isinstance(threshold, int | float) else ""
-    return Table(f"The judge ({named(evaluation.judge)}{at})", _ESTIMATES, tuple(rows))
+    at = f"It flags from a score of {threshold:g}." if isinstance(threshold, int | float) else ""
+    return Table(f"The judge ({judge_named(evaluation.judge)})", _ESTIMATES, tuple(rows), at)
 
 
 def _questions(evaluation: Evaluation) -> Table:
@@ -270,9 +295,9 @@ def _questions(evaluation: Evaluation) -> Table:
     if (did := evaluation.answering) is not None:
         rows += _row("answered", did.answered)
         rows += _row("refused", did.refused)
-        rows += _row("refused though it could be answered", did.wrongly_refused)
-        rows += _row("answered though it could not be", did.wrongly_answered)
-        rows += _row("correct: holds an accepted answer", did.correct)
+        rows += _row("refused though answerable", did.wrongly_refused)
+        rows += _row("answered though unanswerable", did.wrongly_answered)
+        rows += _row("correct: has an accepted answer", did.correct)
     if (found := evaluation.retrieval) is not None:
         rows += _row(f"retrieval: recall of the first {found.k}", found.recall)
         rows += _score(f"retrieval: nDCG of the first {found.k}", found.ndcg)

@@ -30,7 +30,7 @@ def to_markdown(evaluation: Evaluation) -> str:
         <BLANKLINE>
         **Of 100 answers about 13 hallucinate; the true number is between 8 and 19 with 95 % confidence.**
         ...
-        | answers: hallucinated, by the labels | 12.7 % | 8.3 to 18.9 % | 150 | Wilson |
+        | answers: hallucinated, by labels | 12.7 % | 8.3 to 18.9 % | 150 | Wilson |
         <BLANKLINE>
         What the judge flags holds its errors: it is not the rate of hallucination.
         <BLANKLINE>

@@ -68,7 +68,7 @@ def html(evaluation: Evaluation, *, most_bytes: int = MOST_BYTES) -> str:
         head=headline(evaluation),
         counts=counts(evaluation),
         caveats=caveats_of(evaluation),
-        tables=tables(evaluation),
+        tables=tables(evaluation, enough=0),
         more_documents=documents(evaluation, _MANY) if len(evaluation.documents) > FEW else None,
         picture=rate_picture(evaluation.answers),
         dots=reliability(evaluation.reliability),

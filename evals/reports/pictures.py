@@ -90,8 +90,9 @@ def rate_picture(rate: Rate) -> Intervals:
         ['0 %', '5 %', '10 %', '15 %', '20 %', '25 %']
     """
     alone = rate.correction == "labels only"
+    before = "" if alone or rate.corrected is None else ", before correction"
     named = (
-        ("flagged", "Flagged by the judge, before correction", rate.flagged),
+        ("flagged", f"Flagged by the judge{before}", rate.flagged),
         ("labels", "The labels alone", rate.labels_only if rate.labels_only != rate.corrected else None),
         ("corrected", "Hallucinated, by the labels" if alone else "Hallucinated, after correction", rate.corrected),
     )

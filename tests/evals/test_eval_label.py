@@ -205,7 +205,7 @@ def test_calibrating_on_labels_that_items_came_with_needs_no_page(truths: Path) 
     code, out, told = arriero("calibrate", truths, "--labels", 60)
     assert code == 0, told
     assert "Labels of 60 of 90 judged items, a simple random sample (seed 0)" in " ".join(out.split())
-    assert "sensitivity: of the hallucinated, flagged" in out
+    assert "sensitivity: bad answers flagged" in out
     assert "answers: hallucinated, corrected" in out
     assert "What the judge flags holds its errors: it is not the rate of hallucination." in out
     assert Path(f"{truths}.calibration.json").is_file()

@@ -13,18 +13,20 @@ from rich.console import Console
 
 from arriero.evals.errors import EvalError
 from arriero.evals.evaluation import Evaluation, Rate
+from arriero.evals.judges.offline import OfflineJudge
 from arriero.evals.reports import (
     UnreadableReport,
     comparison_to_json,
     comparison_to_markdown,
     from_json,
+    html,
     print_comparison,
     print_report,
     to_json,
     to_markdown,
     too_high,
 )
-from arriero.evals.reports.figures import headline
+from arriero.evals.reports.figures import headline, tables
 from arriero.evals.statistics import wilson
 from arriero.evals.statistics.estimate import Estimate
 
@@ -88,7 +90,7 @@ def test_a_terminal_shows_every_part() -> None:
         "2 answers without a judgement",
         "3 questions without an answer",
         "claims: flagged by the judge",
-        "refused though it could be answered",
+        "refused though answerable",
         "recall of the first 5",
         "citations: precision",
         "answer ignored",
@@ -106,9 +108,47 @@ def test_no_colours_where_nobody_looks_and_nothing_that_a_terminal_obeys() -> No
     assert "\x1b[1m" in printed(complete(), terminal=True)
 
 
-def test_a_narrow_terminal_loses_no_figure() -> None:
-    words = printed(conversations(), width=60).split()
-    assert {"PPI++", "Wilson"} <= set(words)
+@pytest.mark.parametrize("width", [44, 80])
+def test_a_narrow_terminal_breaks_no_figure(width: int) -> None:
+    for evaluation in (conversations(), complete("a-name-of-forty-letters-or-so-for-anything")):
+        lines = printed(evaluation, width=width).splitlines()
+        assert max(map(len, lines)) <= width
+        for table in tables(evaluation):
+            for figure in (cell for row in table.rows for cell in row[1:]):
+                assert any(figure in line for line in lines), figure
+
+
+def test_an_ordinary_terminal_has_a_line_for_each_figure_of_the_rate() -> None:
+    lines = printed(conversations(), width=80).splitlines()
+    begin = lines.index("Rates") + 2
+    rows = tables(conversations())[0].rows
+    assert all(line.startswith(row[0]) for line, row in zip(lines[begin:], rows, strict=False))
+
+
+def test_documents_of_few_answers_are_told_apart_on_the_page_alone() -> None:
+    evaluation = conversations()
+    small = replace(
+        evaluation, documents=tuple(replace(one, rate=replace(one.rate, judged=9)) for one in evaluation.documents)
+    )
+    some = replace(evaluation, documents=(*small.documents[:2], *evaluation.documents[2:]))
+    assert "By document" not in printed(small)
+    assert "By document" not in to_markdown(small)
+    assert "By document" in html(small)
+    assert "2 documents of fewer than 10 answers left out" in printed(some)
+
+
+@pytest.mark.parametrize(
+    ("judge", "name"),
+    [
+        (OfflineJudge().fingerprint, "(offline)"),
+        ({"name": "llama", "model": "meta-llama/Llama-3.1-8B"}, "(llama, model meta-llama/Llama-3.1-8B)"),
+        ({"name": "hhem", "model": "/home/ana/models/hhem-2.1"}, "(hhem, model hhem-2.1)"),
+    ],
+)
+def test_a_judge_is_called_by_its_name_and_that_of_its_model(judge: dict[str, object], name: str) -> None:
+    text = printed(replace(conversations(), judge=judge))
+    assert f"flagged by the judge {name}." in text
+    assert f"The judge {name}\n" in text
 
 
 def test_json_comes_back_as_it_was() -> None:

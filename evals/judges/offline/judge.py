@@ -71,8 +71,8 @@ class OfflineJudge:
 
     @property
     def fingerprint(self) -> Mapping[str, object]:
-        """Kind, version and digest of the model."""
-        return {"kind": "offline", "version": VERSION, "model": self._path.name, "revision": _digest(self._path)}
+        """Name, version and digest of the classifier."""
+        return {"name": self.name, "version": VERSION, "file": self._path.name, "revision": _digest(self._path)}
 
     async def judge(self, items: Sequence[GroundingItem]) -> list[Judgement]:
         """Judge items, in a thread: counting is work for the processor.
