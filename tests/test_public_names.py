@@ -4,6 +4,7 @@ import sys
 import pytest
 
 import arriero
+import arriero.evals
 
 NAMES = """
     Agent Answer ArrieroError CallFinished CallStarted Context Decision Dialect EngineError Event Limits LlamaGuard
@@ -36,7 +37,13 @@ def python(code: str) -> str:
     return done.stdout.strip()
 
 
-@pytest.mark.parametrize("code", ["import arriero", "from arriero import *"])
+@pytest.mark.parametrize("name", arriero.evals.__all__)
+def test_each_name_of_the_evaluations_can_be_imported(name: str) -> None:
+    assert getattr(arriero.evals, name) is not None
+    assert name in dir(arriero.evals)
+
+
+@pytest.mark.parametrize("code", ["import arriero", "from arriero import *", "import arriero.evals"])
 def test_importing_loads_no_heavy_library(code: str) -> None:
     assert python(f"import sys; {code}; print([name for name in {HEAVY} if name in sys.modules])") == "[]"
 
