@@ -112,7 +112,7 @@ async def _endpoint(test: UnderTest, url: str) -> "System":
     from arriero.stack.engines.http import Server
 
     model = test.model or ""
-    server = Server(url, api_key=test.api_key, timeout=10.0, retries=0)
+    server = Server(url, api_key=test.api_key, timeout=10.0, retries=2)
     try:
         facts = told_facts(await served_facts(server, model), revision=test.revision, quantization=test.quantization)
     finally:

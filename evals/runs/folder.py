@@ -1,5 +1,6 @@
 """The folder of a run: what was asked, what was answered, and all that decided it."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pydantic
+from pydantic_core import PydanticSerializationError
 
 from arriero.evals.errors import EvalError
 from arriero.evals.items import GroundingItem, Question, QuestionSet
@@ -126,11 +128,12 @@ class RunFolder:
         plain = json.loads(json.dumps(system, default=str))
         version = platform.python_version()
         head = Head(name or path.resolve().name, plain, about, seed, repeats, time.time(), version)
-        if (path / "run.json").is_file():
-            found = cls.open(path)
-            _check_same(found.head, head, path)
-            return found
-        _make(path, content, head)
+        with _alone(path):
+            if (path / "run.json").is_file():
+                found = cls.open(path)
+                _check_same(found.head, head, path)
+                return found
+            _make(path, content, head)
         return cls(path, head, questions.questions)
 
     @classmethod
@@ -156,7 +159,11 @@ class RunFolder:
             raise DamagedRun(f"{path / 'run.json'} is no head of a run: {error.errors()[0]['msg']}") from error
         if head.format != _FORMAT:
             raise DamagedRun(f"{path / 'run.json'} has format {head.format}, this version reads {_FORMAT}")
-        return cls(path, head, Lines(path / "questions.jsonl", Question).read())
+        asked = Lines(path / "questions.jsonl", Question)
+        found = cls(path, head, asked.read())
+        if hashlib.sha256(asked.path.read_bytes()).hexdigest() != head.questions.get("sha256"):
+            raise DamagedRun(f"{asked.path} is not what was asked: it was changed since the run began; put it back")
+        return found
 
     @property
     def name(self) -> str:
@@ -258,12 +265,33 @@ def _content(questions: Sequence[Question], repeats: int) -> bytes:
         if taken := names & seen:
             raise EvalError(f"the id {min(taken)!r} is there twice: answers could not be told apart; rename one")
         seen |= names
-    return b"".join(_QUESTION.dump_json(question, exclude_defaults=True) + b"\n" for question in questions)
+    return b"".join(map(_kept, questions))
+
+
+def _kept(question: Question) -> bytes:
+    try:
+        return _QUESTION.dump_json(question, exclude_defaults=True) + b"\n"
+    except PydanticSerializationError as error:
+        raise EvalError(f"the question {question.id!r} holds half of a surrogate pair, or what is no JSON") from error
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Let one process at a time make the folder."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise NoRun(f"{path} cannot be made a run's folder: {error.strerror}") from error
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _make(path: Path, content: bytes, head: Head) -> None:
     try:
-        path.mkdir(parents=True, exist_ok=True)
         if others := sorted(file.name for file in path.iterdir() if file.name not in _OURS):
             raise NoRun(f"{path} holds {others[0]} and no run: give a new folder")
         (path / "questions.jsonl").write_bytes(content)

@@ -1,6 +1,7 @@
 """Files of JSON lines that only grow, and survive the death of who writes them."""
 
 import fcntl
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 import pydantic
+from pydantic_core import PydanticSerializationError
 
 from arriero.evals.errors import EvalError
 
@@ -84,7 +86,10 @@ class Lines(Generic[Value]):
                 raise RunBusy(f"another process writes {self.path}: wait for it, or end it") from error
             _mend(file)
             yield Append(file, self._type, self.path)
-            os.fsync(file)
+            try:
+                os.fsync(file)
+            except OSError as error:
+                raise DamagedRun(f"{self.path} cannot be written: {error.strerror}; run again") from error
         finally:
             os.close(file)
 
@@ -114,7 +119,7 @@ class Append(Generic[Value]):
         Raises:
             DamagedRun: The disk is full, or the file cannot be written.
         """
-        content = b"".join(self._type.dump_json(value, exclude_defaults=True) + b"\n" for value in values)
+        content = b"".join(self._line(value) for value in values)
         end = os.lseek(self._file, 0, os.SEEK_END)
         try:
             written = os.write(self._file, content)
@@ -123,6 +128,13 @@ class Append(Generic[Value]):
         except OSError as error:
             os.ftruncate(self._file, end)  # no half of a line stays in front of what comes next
             raise DamagedRun(f"{self._path} cannot be written: {error.strerror}; free space and run again") from error
+
+    def _line(self, value: Value) -> bytes:
+        try:
+            return self._type.dump_json(value, exclude_defaults=True) + b"\n"
+        except PydanticSerializationError:  # half of a surrogate pair, or what is no JSON: one answer stops no run
+            plain = self._type.dump_python(value, exclude_defaults=True)
+            return json.dumps(plain, ensure_ascii=False, default=str).encode("utf-8", "replace") + b"\n"
 
 
 def _mend(file: int) -> None:

@@ -173,13 +173,13 @@ class _Run:
         except Exception as error:  # the boundary: a question that fails does not stop the others
             self._keep(_failed(task, error))
             return
-        answer = replace(answer, repeat=repeat)
+        answer = replace(answer, question_id=question.id, repeat=repeat)
+        self._keep(answer)
         if self._cache is not None and key is not None and answer.error is None:
             self._cache.put(key, answer)
-        self._keep(answer)
 
     def _keep(self, answer: Answer) -> None:
-        if answer.error is None:
+        if answer.error is None and not answer.cached:
             self._answered = True
             self._settle()
         self._write(answer)

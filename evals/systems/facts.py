@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 
-from arriero.prompts.errors import ArrieroError
+from arriero.stack.errors import EngineRejected
 
 if TYPE_CHECKING:
     from arriero.stack.engine import Engine
@@ -97,6 +97,9 @@ async def served_facts(server: "Server", model: str) -> dict[str, object]:
 
     Returns:
         As `engine_facts`, as far as it says; `version` is the server's own.
+
+    Raises:
+        EngineUnavailable: Nothing answers, or not now: a run that is taken up must not look like another one.
     """
     facts: dict[str, object] = {}
     card = next((card for card in await _cards(server) if card.get("id") == model), None)
@@ -167,6 +170,6 @@ async def _cards(server: "Server") -> list[dict[str, Any]]:
 async def _json(server: "Server", path: str) -> dict[str, Any]:
     try:
         found = json.loads(await server.get(path))
-    except (ArrieroError, ValueError):  # it does not say: what cannot be known is None
+    except (EngineRejected, ValueError):  # it does not say: what cannot be known is None
         return {}
     return found if isinstance(found, dict) else {}

@@ -2,6 +2,7 @@
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -136,6 +137,28 @@ def test_a_folder_that_was_left_half_made_is_made_anew(tmp_path: Path) -> None:
     with pytest.raises(NoRun, match="holds no run"):
         RunFolder.open(tmp_path)
     assert list(RunFolder.create(tmp_path, questions("?"), system={}).questions) == ["q0"]
+
+
+def test_questions_that_were_changed_in_the_folder_are_noticed(tmp_path: Path) -> None:
+    run = made(tmp_path / "run", Answer("q0", "yes"))
+    file = run.path / "questions.jsonl"
+    file.write_text(file.read_text().replace("q1", "q9"))
+    with pytest.raises(DamagedRun, match=r"questions\.jsonl is not what was asked"):
+        RunFolder.open(run.path)
+
+
+def test_of_those_who_make_one_folder_with_different_questions_one_wins(tmp_path: Path) -> None:
+    def make(number: int) -> str | None:
+        try:
+            RunFolder.create(tmp_path / "run", questions(*["?"] * number), system={})
+        except RunDiffers:
+            return None
+        return f"q{number - 1}"
+
+    with ThreadPoolExecutor(8) as threads:
+        made_by = [id_ for id_ in threads.map(make, range(1, 33)) if id_ is not None]
+    (winner,) = made_by
+    assert list(RunFolder.open(tmp_path / "run").questions)[-1] == winner
 
 
 @pytest.mark.parametrize(

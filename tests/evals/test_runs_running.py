@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sqlite3
 import sys
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from arriero.evals.items import Passage, Question, QuestionSet, Said
 from arriero.evals.runs import RunFolder
 from arriero.evals.runs.cache import AnswerCache, CacheUnusable
 from arriero.evals.runs.running import RunStopped, run_system, sampled
+from arriero.evals.systems.system import Answer
 
 pytestmark = pytest.mark.anyio
 
@@ -117,6 +119,66 @@ async def test_progress_counts_what_was_known_and_what_failed(tmp_path: Path) ->
     await run(tmp_path / "run", AskedSystem(), asked, progress=lambda now: told.append(str(now)))
     await run(tmp_path / "run", AskedSystem(), asked, progress=lambda now: told.append(str(now)), retry_errors=True)
     assert (told[5], told[-1]) == ("3 of 3 done, 1 failed", "3 of 3 done, 1 failed, 2 known")
+
+
+class Odd(AskedSystem):
+    """Answers all questions in the same way, or raises the error."""
+
+    def __init__(self, said: Answer | Exception) -> None:
+        super().__init__()
+        self._odd = said
+
+    async def _answer(self, question: Question) -> Answer:
+        if isinstance(self._odd, Exception):
+            raise self._odd
+        return self._odd
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        Answer("?", "half \ud83d a pair", passages=(Passage("p\udcff", "\udcff"),)),
+        Answer("?", "", calls=({"name": "look", "arguments": {"for": "\ud83d", "object": object()}},)),
+        ValueError("a file \udcff cannot be read"),
+    ],
+)
+async def test_what_no_file_can_hold_is_written_as_well_as_may_be(tmp_path: Path, said: Answer | Exception) -> None:
+    folder = await run(tmp_path / "run", Odd(said), questions("?", "?"))
+    answers = folder.answered().answers
+    assert [answer.question_id for answer in answers] == ["q0", "q1"]
+    assert "?" in "".join(map(str, (answers[0].text, answers[0].calls, answers[0].error)))
+
+
+async def test_a_question_that_no_file_can_hold_is_a_typed_error(tmp_path: Path) -> None:
+    with pytest.raises(EvalError, match=r"'q0'.*half of a surrogate pair"):
+        await run(tmp_path / "run", AskedSystem(), questions("What \ud83d?"))
+
+
+async def test_an_answer_is_to_the_question_that_was_asked_whatever_it_says(tmp_path: Path) -> None:
+    folder = await run(tmp_path / "run", Odd(Answer("another", "Yes.", repeat=7)), questions("?"))
+    assert list(folder.answers()) == [("q0", 0)]
+
+
+async def test_answers_of_the_cache_do_not_hide_that_the_engine_is_gone(tmp_path: Path) -> None:
+    system, cache = AskedSystem(), tmp_path / "cache.sqlite"
+    asked = questions(*[f"Question {number}?" for number in range(20)])
+    await run(tmp_path / "half", system, QuestionSet("half", asked.questions[::2]), cache=cache)
+    system.down = True
+    with pytest.raises(RunStopped, match="3 questions in a row"):
+        await run(tmp_path / "all", system, asked, cache=cache, concurrency=1)
+    assert all(answer.cached for answer in RunFolder.open(tmp_path / "all").answers().values())
+
+
+async def test_a_cache_that_cannot_be_written_loses_no_answer(tmp_path: Path) -> None:
+    cache = tmp_path / "cache.sqlite"
+    with AnswerCache(cache):
+        pass
+    database = sqlite3.connect(cache)
+    database.execute("CREATE TRIGGER full BEFORE INSERT ON answers BEGIN SELECT RAISE(FAIL, 'disk is full'); END")
+    database.close()
+    with pytest.raises(CacheUnusable, match="disk is full"):
+        await run(tmp_path / "run", AskedSystem(), questions("?", "?"), cache=cache, concurrency=1)
+    assert [answer.text for answer in RunFolder.open(tmp_path / "run").answers().values()] == ["answer to q0"]
 
 
 @pytest.mark.parametrize(("how", "problem"), [({"concurrency": 0}, "concurrency"), ({"repeats": 0}, "repeats")])

@@ -156,6 +156,15 @@ async def test_a_server_says_which_model_it_serves() -> None:
     assert str(facts["revision"]).startswith("sha256:")
 
 
+async def test_a_server_that_cannot_be_asked_is_not_taken_for_one_that_says_nothing() -> None:
+    async with chat(lambda *_: said("")) as (_, url):
+        pass
+    server = Server(url, retries=0)
+    with pytest.raises(EngineUnavailable, match="nothing answers"):
+        await served_facts(server, "arriero-demo")
+    await server.aclose()
+
+
 @pytest.mark.parametrize(
     ("url", "path"),
     [
