@@ -81,7 +81,8 @@ def evaluate(
     judged = [_traced(one, questions, answer) for one, answer in _with_answers(judged, answers)]
 
     def measured(part: Sequence[Judged]) -> Rate:
-        return rate(answer_rows(part), random_labels=random_labels, level=level)
+        found = rate(answer_rows(part), random_labels=random_labels, level=level)
+        return replace(found, quality=None) if judge.get("kind") == "human" else found  # measured by their own labels
 
     of_answers = measured(judged)
     claims = claim_rows(judged) if any(one.judgement.claims for one in judged) else []

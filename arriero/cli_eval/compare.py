@@ -29,7 +29,9 @@ def compare(
     ] = 0.02,
     judge: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Whose judgements. [default: those that there are, else offline]"),
+        typer.Option(
+            metavar="NAME", help="Whose judgements; human for people's. [default: those that there are, else offline]"
+        ),
     ] = None,
     by: Annotated[
         By | None,
@@ -70,6 +72,10 @@ def compare(
         raise typer.BadParameter("pairs are written as JSON: give --json too", param_hint="--items")
     if markdown and as_json:
         raise typer.BadParameter("leave --json out, or --markdown", param_hint="--markdown")
+    if judge == "human":
+        if by == "judge":
+            raise typer.BadParameter("what people said are labels: leave it out", param_hint="--by")
+        by = "labels"
     first = _evaluated(base, judge, by, random_labels)
     others = [_evaluated(name, judge, by, random_labels) for name in candidates]
     _announce(first, len(others), margin)

@@ -40,7 +40,9 @@ def report(
     ],
     judge: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Whose judgements. [default: those that there are, else offline]"),
+        typer.Option(
+            metavar="NAME", help="Whose judgements; human for people's. [default: those that there are, else offline]"
+        ),
     ] = None,
     html: HtmlTo = None,
     markdown: AsMarkdown = False,
@@ -108,6 +110,12 @@ def show(
 def judging_of(subject: "Subject", name: str | None) -> "Judging":
     """The judgements that an option names, or that there are; the offline judge's where there are none."""
     known = ", ".join(subject.judgings)
+    if name == "human":
+        import anyio
+
+        from arriero.evals.human.judging import judged_by_people
+
+        return anyio.run(judged_by_people, subject)
     if name is not None and name in subject.judgings:
         return subject.judgings[name]
     if name is None and len(subject.judgings) == 1:

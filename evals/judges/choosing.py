@@ -28,6 +28,10 @@ def check_judge(name: str) -> str:
         'llama'
     """
     kind, colon, model = name.partition(":")
+    if kind == "human":
+        raise EvalError(
+            "people judge on a page: `arriero eval label`; `--judge human` of report and compare has what they said"
+        )
     if kind not in JUDGES:
         raise EvalError(f"there is no judge {kind!r}: use one of {', '.join(JUDGES)}")
     if colon and (kind == "offline" or not model):

@@ -40,7 +40,7 @@ def caveats(
     """
     found = [
         *_of_labels(items, rate, random_labels),
-        *_of_failures(items, rate, answers),
+        *_of_failures(items, rate, answers, people=judge.get("kind") == "human"),
         *_of_documents(items),
         *_of_texts(items),
         *_of_the_judge(items, judge, system),
@@ -83,16 +83,21 @@ def _of_labels(items: Sequence[Judged], rate: Rate, random_labels: bool) -> list
     return found
 
 
-def _of_failures(items: Sequence[Judged], rate: Rate, answers: Sequence[Answer]) -> list[str]:
+def _of_failures(items: Sequence[Judged], rate: Rate, answers: Sequence[Answer], *, people: bool) -> list[str]:
     found = []
-    if rate.failed:
+    if rate.failed and people:
+        found.append(
+            f"People settled {rate.judged} of {len(items)} items. What they found holds for all if those were chosen"
+            " at random."
+        )
+    elif rate.failed:
         why = _most_frequent(one.judgement.failed or "no reason given" for one in items if one.judgement.score is None)
         found.append(f"The judge failed on {rate.failed} of {len(items)} items, which are left out ({why}).")
     errors = [answer for answer in answers if answer.error is not None]
     if errors:
         why = _most_frequent(answer.error or "" for answer in errors)
         found.append(f"The system failed on {len(errors)} of {len(answers)} questions, which are left out ({why}).")
-    missing = rate.failed + len(errors)
+    missing = (0 if people else rate.failed) + len(errors)
     if missing and rate.corrected is not None:
         known, total = rate.corrected.value * rate.judged, rate.judged + missing
         low, high = rate.corrected.low * rate.judged / total, (rate.corrected.high * rate.judged + missing) / total

@@ -89,7 +89,10 @@ def rate(rows: Sequence[Row], *, random_labels: bool = True, level: float = 0.95
     if labelled:
         alone = share([row.label for row in labelled], [row.document for row in labelled], level=level)
         quality = _quality(labelled, level)
-    corrected, correction, refused = _corrected(judged, labelled, alone, quality, random_labels, level)
+    if failed and labelled and not random_labels and len(labelled) == len(judged):
+        corrected, correction, refused = None, None, _chosen(len(labelled), len(rows))
+    else:
+        corrected, correction, refused = _corrected(judged, labelled, alone, quality, random_labels, level)
     return Rate(corrected, correction, refused, flagged, alone, quality, len(judged), len(labelled), failed)
 
 
@@ -202,6 +205,13 @@ def _flags(rows: Sequence[Row]) -> Floats:
 
 def _documents(rows: Sequence[Row]) -> list[Hashable]:
     return [row.document for row in rows]
+
+
+def _chosen(labelled: int, items: int) -> str:
+    return (
+        f"{labelled} of {items} items have labels, which are no random sample, and nothing is known of the others:"
+        " choose items at random (`arriero eval calibrate`)"
+    )
 
 
 def _nothing_judged(failed: int) -> str:
