@@ -108,6 +108,7 @@ def demo(
     """
     from arriero.examples.demo import WORKFLOWS, run_demo
 
+    cli_eval.check_installed()
     opening = stack_of(engine, url, model, tokenizer, dialect, api_key, log)
 
     async def in_stack() -> int:

@@ -1,8 +1,11 @@
 """`arriero eval`: how often does it hallucinate? One module for each command."""
 
+from importlib.util import find_spec
+
 import typer
 
 from arriero.cli_eval import calibrate, compare, judge, label, new, quantization, report, run, size, toolcalls
+from arriero.evals.errors import EvalError
 from arriero.terminal import example
 
 evals = typer.Typer(
@@ -13,6 +16,14 @@ evals = typer.Typer(
     help="How often does it hallucinate? A number with an interval, corrected for the judge.",
     epilog=example("arriero eval judge answers.jsonl --judge offline --json"),
 )
+
+
+@evals.callback()
+def check_installed() -> None:
+    """Refuse where what evaluations count with is not installed."""
+    missing = [name for name in ("numpy", "scipy") if find_spec(name) is None]
+    if missing:
+        raise EvalError(f"evaluations need {' and '.join(missing)}: pip install 'arriero[evals]'")
 
 
 evals.command(
