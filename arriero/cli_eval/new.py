@@ -132,9 +132,9 @@ def _draft(
 
     passages = read_documents(documents)
     if without := left_out(documents, passages):
-        more = ", ..." if len(without) > _SHOWN else ""
+        more = f" and {len(without) - _SHOWN} more" if len(without) > _SHOWN else ""
         named = one_line(", ".join(without[:_SHOWN]))
-        typer.echo(f"left out {len(without)} files of other kinds or without text: {named}{more}", err=True)
+        typer.echo(f"left out, since of another kind or without text: {named}{more}", err=True)
     out.absolute().parent.mkdir(parents=True, exist_ok=True)
 
     async def write() -> "Drafted":

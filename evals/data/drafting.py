@@ -110,7 +110,9 @@ async def draft_questions(
     if not kept.drafts:
         if kept.last is not None:
             raise kept.last
-        raise EvalError(f"the model wrote no usable question about {kept.tried} passages: {_listed(kept.dropped)}")
+        raise EvalError(
+            f"the model wrote no usable question about {kept.tried} passages: {_listed(kept.dropped)}; use a larger one"
+        )
     return _set(name, passages, kept, count, unanswerable, random.Random(f"{seed}:withheld"), stack.engine.model)  # noqa: S311
 
 

@@ -77,7 +77,8 @@ def read_documents(folder: str | Path) -> dict[str, Passage]:
             for number, text in enumerate(texts, start=1):
                 passages[f"{file}#{number}"] = Passage(f"{file}#{number}", text, title)
     if failed:
-        raise InvalidData(f"{folder}: {len(failed)} documents cannot be read:\n" + ";\n".join(failed[:20]))
+        count = "1 document" if len(failed) == 1 else f"{len(failed)} documents"
+        raise InvalidData(f"{folder}: {count} cannot be read; mend or move:\n" + ";\n".join(failed[:20]))
     if not passages:
         raise InvalidData(f"{folder}: holds no text; give .md, .txt, .html or .pdf documents")
     return passages

@@ -167,7 +167,9 @@ def _needed(gold: Sequence[Passage], answers: Sequence[str]) -> tuple[Passage, .
 
 
 def _joined(source: _Source) -> Iterator[Question]:
-    short = [one for one in _answered(source) if len(one.gold_ids) == 1 and len(tokens(one.question)) <= _LONG]
+    # a question that goes on from earlier turns means nothing beside another one
+    alone = [one for one in _answered(source) if len(one.gold_ids) == 1 and not one.history]
+    short = [one for one in alone if len(tokens(one.question)) <= _LONG]
     by_document: dict[str, list[Question]] = {}
     for question in short:
         by_document.setdefault(question.doc_id, []).append(question)

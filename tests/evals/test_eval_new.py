@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -300,6 +301,17 @@ def test_the_command_writes_questions_corpus_and_review_and_accepts_the_review(h
     code, out, err = arriero("eval", "new", "--accept", review, "--out", reviewed)
     assert (code, out) == (0, f"7 questions in {reviewed}; 7 kept, 0 corrected, 1 rejected, 0 undecided\n")
     assert [question.id for question in read_questions(reviewed).questions] == [row["id"] for row in rows[1:]]
+
+
+def test_files_that_are_left_out_are_named(handbook: Path, tmp_path: Path) -> None:
+    documents = tmp_path / "documents"
+    shutil.copytree(SAMPLE_DOCUMENTS, documents)
+    for number in range(7):
+        (documents / f"minutes{number}.docx").write_bytes(b"PK")
+    code, _, err = arriero("eval", "new", documents, "--out", handbook, "--questions", 8)
+    assert code == 0, err
+    assert "without text: minutes0.docx" in err
+    assert "minutes4.docx and 2 more" in err
 
 
 def test_the_command_says_what_to_do_next(handbook: Path) -> None:

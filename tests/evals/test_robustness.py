@@ -2,6 +2,7 @@
 
 import random
 import re
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from arriero.evals.data.contradiction import contradicted
 from arriero.evals.data.robustness import TRIALS, Trial, robustness
 from arriero.evals.data.wording import covered, occurs, tells
 from arriero.evals.errors import EvalError
-from arriero.evals.items import Passage, Question, QuestionSet
+from arriero.evals.items import Passage, Question, QuestionSet, Said
 
 QUESTIONS = Path(__file__).parent.parent / "data" / "questions"
 
@@ -176,6 +177,16 @@ def test_trials_are_written_and_read_as_any_questions(tmp_path: Path) -> None:
     made = robustness(asked("xquad_en"), count=10)
     write_questions(tmp_path / "hard.jsonl", made)
     assert read_questions(tmp_path / "hard.jsonl").questions == made.questions
+
+
+def test_questions_of_a_conversation_are_not_joined() -> None:
+    corpus = {"p": Passage("p", "Mules eat hay."), "q": Passage("q", "It snows.")}
+    one = Question("a", "What do they eat?", answers=("hay",), gold_ids=("p",), answerable=True, doc_id="p")
+    other = Question("b", "And the weather?", answers=("snows",), gold_ids=("q",), answerable=True, doc_id="q")
+    assert len(robustness(QuestionSet("set", (one, other), corpus), ["two-passages"]).questions) == 1
+    follows = replace(other, history=(Said("user", "How are the mules?"),))
+    with pytest.raises(EvalError, match="no question of set"):
+        robustness(QuestionSet("set", (one, follows), corpus), ["two-passages"])
 
 
 def test_sets_that_give_no_trial_are_refused() -> None:
