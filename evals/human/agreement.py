@@ -15,6 +15,9 @@ from arriero.evals.statistics.intervals import cluster_bootstrap, cluster_wilson
 LEAST_ITEMS = 10
 """Items labelled by two people below which nothing is said of how far they agree."""
 
+_MANY_CLUSTERS = 30
+"""Clusters from which draws of them are trusted; with two, their intervals hold the truth half of the time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
@@ -124,7 +127,8 @@ def coefficients(
     """Agreement of raters who put items into categories without an order.
 
     Intervals: raw agreement of yes-or-no pairs has Wilson's; the others are percentiles of draws of whole clusters.
-    Where all agree, draws would claim to know that for certain: there the lower end follows from Wilson's.
+    Where all agree, or clusters are fewer than 30, draws claim to know too much: there the ends follow from those of
+    the raw agreement.
 
     Args:
         ratings: For each item the category that each rater gave it, in one order of raters; None for no rating.
@@ -214,6 +218,7 @@ class _Spread:
         shares = np.full(len(sums), 1 / len(sums))
         self._drawn = np.random.default_rng(seed).multinomial(len(sums), shares, size=draws).astype(np.float64) @ sums
         self._all, self._categories, self._level, self._items = sums.sum(axis=0)[None], categories, level, len(codes)
+        self._clusters = len(sums)
         self._method = "bootstrap" if len(sums) == len(codes) else "cluster bootstrap"
 
     def estimate(self, disagreements: _Disagreements, raw: Estimate) -> Estimate | None:
@@ -222,8 +227,8 @@ class _Spread:
         if not expected > 0:
             return None
         value = float(1 - observed / expected)
-        if raw.value == 1:
-            low, high = float(1 - (1 - raw.low) / expected), 1.0
+        if raw.value == 1 or self._clusters < _MANY_CLUSTERS:
+            low, high = (max(-1.0, float(1 - (1 - end) / expected)) for end in (raw.low, raw.high))
         else:
             seen, chance = disagreements(self._drawn, self._categories)
             drawn = 1 - seen[chance > 0] / chance[chance > 0]

@@ -140,7 +140,7 @@ class Labelling:
         judgement = self.judgements.get(item.id)
         return {
             "question": None if item.question is None else visible(item.question),
-            "passages": [visible(passage) for passage in item.context],
+            "passages": [visible(passage).strip() for passage in item.context],
             "response": _pieces(visible(item.response)),
             "judge": None if judgement is None else _judged(judgement),
         }

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import pydantic
-from anyio import CancelScope, get_cancelled_exc_class
+from anyio import CancelScope, get_cancelled_exc_class, move_on_after
 
 from arriero.evals.errors import EvalError
 from arriero.evals.human.importing import LONGEST_NOTE, name_problem
@@ -27,6 +27,10 @@ _FILES = {"": ("label.html", "text/html"), "label.js": ("label.js", "text/javasc
 _FILES |= {"label.css": ("label.css", "text/css")}
 _LOCAL = ("127.0.0.1", "localhost")
 _LONGEST_BODY = 8 * LONGEST_NOTE
+_PATIENCE = 10.0
+"""Seconds that a body may take to arrive; it comes from this machine."""
+_DIGITS = 10
+_DECISIVE = (b"host", b"origin", b"content-type", b"content-length", b"sec-fetch-site", b"sec-fetch-mode")
 _HEADERS = {
     # Nothing but this server's own files; no markup from strings; in nobody's frame.
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
@@ -157,8 +161,8 @@ class Pages:
         routes += [Route(f"/{{token}}/{path}", self._answered(partial(_file, name))) for path, name in _FILES.items()]
         routes += [
             Route("/{token}/state", self._answered(self._state)),
-            Route("/{token}/items/{at:int}", self._answered(self._item)),
-            Route("/{token}/labels/{at:int}", self._answered(self._label), methods=["PUT", "DELETE"]),
+            Route("/{token}/items/{at}", self._answered(self._item)),
+            Route("/{token}/labels/{at}", self._answered(self._label), methods=["PUT", "DELETE"]),
             Route("/{token}/finish", self._answered(self._finish), methods=["POST"]),
         ]
         return _Gate(Starlette(routes=routes))
@@ -172,7 +176,10 @@ class Pages:
             annotator = self._annotators.get(request.path_params["token"])
             if annotator is None:
                 return JSONResponse({"error": "there is no such page"}, 404)
-            body = await request.body()
+            with move_on_after(_PATIENCE) as patience:
+                body = await request.body()
+            if patience.cancelled_caught:
+                return JSONResponse({"error": "not saved: the label did not arrive"}, 408)
             try:
                 return await to_thread.run_sync(answer, annotator, request, body)
             except pydantic.ValidationError:
@@ -199,16 +206,16 @@ class Pages:
     def _item(self, annotator: str, request: "Request", body: bytes) -> "Response":
         from starlette.responses import JSONResponse
 
-        at = request.path_params["at"]
-        if at >= len(self._labelling.items):
+        at = self._position(request)
+        if at is None:
             return JSONResponse({"error": "there is no such item"}, 404)
         return JSONResponse(self._labelling.shown(at))
 
     def _label(self, annotator: str, request: "Request", body: bytes) -> "Response":
         from starlette.responses import JSONResponse
 
-        at = request.path_params["at"]
-        if at >= len(self._labelling.items):
+        at = self._position(request)
+        if at is None:
             return JSONResponse({"error": "there is no such item"}, 404)
         if request.method == "DELETE":
             self._labelling.withdraw(at, annotator, time.time())
@@ -218,6 +225,12 @@ class Pages:
             return JSONResponse({"error": f"not saved: the note has more than {LONGEST_NOTE:,} letters"}, 422)
         self._labelling.say(at, annotator, said.value, said.note, time.time())
         return JSONResponse({})
+
+    def _position(self, request: "Request") -> int | None:
+        """Position of the item that a path names; None where there is no such item."""
+        digits = str(request.path_params["at"])
+        known = digits.isascii() and digits.isdecimal() and len(digits) < _DIGITS
+        return at if known and (at := int(digits)) < len(self._labelling.items) else None
 
     def _finish(self, annotator: str, request: "Request", body: bytes) -> "Response":
         from starlette.responses import JSONResponse
@@ -268,8 +281,12 @@ class _Gate:
 
 def _refusal(scope: "Scope") -> str | None:
     headers: Mapping[bytes, bytes] = dict(scope["headers"])
+    names = [name for name, _ in scope["headers"]]
+    if any(names.count(name) > 1 for name in _DECISIVE):
+        return "a header is there twice"
     host = headers.get(b"host", b"").decode("latin-1")
-    if len([name for name, _ in scope["headers"] if name == b"host"]) != 1 or host.partition(":")[0] not in _LOCAL:
+    name, colon, port = host.partition(":")
+    if name not in _LOCAL or (colon and not port.isdecimal()):
         return "this page is reached as 127.0.0.1 or localhost only"
     reads = scope["method"] in ("GET", "HEAD")
     followed = reads and headers.get(b"sec-fetch-mode") == b"navigate"  # a link to this page, wherever it stands

@@ -1,4 +1,7 @@
-"""How far people agree, against published examples."""
+"""How far people agree, against published examples and the formulas written out."""
+
+from collections.abc import Hashable, Sequence
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -33,14 +36,37 @@ def test_two_raters_and_three_categories_as_in_gwets_handbook() -> None:
     assert found.ac1.value == pytest.approx(0.8493305)
 
 
-def test_four_raters_with_missing_ratings_as_krippendorff_and_gwet_publish_it() -> None:
-    """Krippendorff (2011), example C, nominal: 0.743; Gwet's AC1 of the same data (irrCAC, cac.raw4raters): 0.77544."""
+def ac1_by_hand(ratings: Sequence[Sequence[Hashable | None]]) -> Fraction:
+    """Gwet (2014), chapter 5, equations for incomplete ratings: the agreement of the items with two ratings or more,
+    and the chance of agreeing from the categories' mean shares over all items that have a rating."""
+    rows = [[value for value in row if value is not None] for row in ratings]
+    rated, paired = [row for row in rows if row], [row for row in rows if len(row) > 1]
+    categories = {value for row in rows for value in row}
+    alike = [
+        sum(Fraction(row.count(k) * (row.count(k) - 1), len(row) * (len(row) - 1)) for k in categories)
+        for row in paired
+    ]
+    shares = [sum(Fraction(row.count(k), len(row)) for row in rated) / len(rated) for k in categories]
+    chance = sum(share * (1 - share) for share in shares) / (len(categories) - 1)
+    return (sum(alike) / Fraction(len(paired)) - chance) / (1 - chance)
+
+
+def test_four_raters_with_missing_ratings() -> None:
+    """Alpha as Krippendorff (2011) publishes it, example C, nominal: 0.743. AC1 of the same data from its formula."""
     ratings = columns("123321412***", "1233224125*3", "*3332342251*", "12332441251*")
     found = coefficients(ratings, draws=200)
     assert found.kappa is None
     assert found.alpha is not None
     assert found.alpha.value == pytest.approx(0.743, abs=5e-4)
-    assert found.ac1.value == pytest.approx(0.77544, abs=5e-6)
+    assert ac1_by_hand(ratings) == Fraction(31825, 41041)
+    assert found.ac1.value == pytest.approx(31825 / 41041)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(*[st.sampled_from("ab") | st.none()] * 3), min_size=1, max_size=12))
+def test_ac1_is_what_its_formula_says(ratings: list[tuple[str | None, ...]]) -> None:
+    rows = [("a", "b", None), *ratings]
+    assert coefficients(rows, categories="ab", draws=10).ac1.value == pytest.approx(float(ac1_by_hand(rows)))
 
 
 def test_two_raters_of_yes_or_no_as_krippendorff_publishes_it() -> None:
@@ -58,11 +84,13 @@ def test_cohens_kappa_of_fifty_proposals() -> None:
 
 
 def test_where_nearly_all_items_are_alike_kappa_falls_and_ac1_does_not() -> None:
-    """Gwet (2002), Kappa statistic is not satisfactory: 118, 5, 2, 0: kappa -0.023, AC1 0.941."""
+    """118, 5, 2, 0 of 125. Alike: 118/125; chance by kappa (123 * 120 + 2 * 5) / 125^2, by AC1 2 * 243 * 7 / 250^2."""
     found = coefficients(pairs((118, 5), (2, 0)), draws=200)
+    alike, kappas, ac1s = Fraction(118, 125), Fraction(123 * 120 + 2 * 5, 125**2), Fraction(2 * 243 * 7, 250**2)
     assert found.kappa is not None
-    assert found.kappa.value == pytest.approx(-0.0234, abs=5e-5)
-    assert found.ac1.value == pytest.approx(0.9408, abs=5e-5)
+    assert found.kappa.value == pytest.approx(float((alike - kappas) / (1 - kappas)))
+    assert found.ac1.value == pytest.approx(float((alike - ac1s) / (1 - ac1s)))
+    assert found.kappa.value < 0 < 0.9 < found.ac1.value
 
 
 @settings(deadline=None)  # the first example imports scipy
@@ -112,16 +140,37 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     observed, chance = 1 - 2 * (marked - both), marked**2 + (1 - marked) ** 2
     ac1_chance = 2 * marked * (1 - marked)
     truths = (observed, (observed - chance) / (1 - chance), (observed - ac1_chance) / (1 - ac1_chance))
-    random, held, studies = np.random.default_rng(5), np.zeros(3), 250
+    random, held, studies = np.random.default_rng(5), np.zeros(3), 200
     for study in range(studies):
         truth = random.random(100) < 0.15
         one, other = (np.where(truth, random.random(100) < 0.85, random.random(100) < 0.03) for _ in range(2))
-        found = coefficients(list(zip(one.tolist(), other.tolist(), strict=True)), draws=400, seed=study)
+        found = coefficients(list(zip(one.tolist(), other.tolist(), strict=True)), draws=200, seed=study)
         assert found.kappa is not None
         estimates = zip((found.raw, found.kappa, found.ac1), truths, strict=True)
         held += [estimate.low <= value <= estimate.high for estimate, value in estimates]
     assert (held / studies).min() >= 0.9
     assert (held / studies).max() <= 0.99
+
+
+@pytest.mark.parametrize("documents", [2, 5, 20])
+def test_intervals_hold_the_truth_where_documents_are_few_and_differ(documents: int) -> None:
+    """Documents of which a quarter are hard: there people agree by chance alone, else always."""
+    truths = {"kappa": 0.75, "ac1": 0.75}  # half of all are hallucinated, so chance agrees on half of the hard ones
+    random, held, studies = np.random.default_rng(6), dict.fromkeys(truths, 0), 120
+    size = 60 // documents
+    for study in range(studies):
+        one = random.random(documents * size) < 0.5
+        hard = np.repeat(random.random(documents) < 0.25, size)
+        other = np.where(hard, random.random(one.size) < 0.5, one)
+        clusters = np.repeat(np.arange(documents), size).tolist()
+        rows = list(zip(one.tolist(), other.tolist(), strict=True))
+        found = coefficients(rows, categories=(False, True), clusters=clusters, draws=50, seed=study)
+        for name, truth in truths.items():
+            estimate = getattr(found, name)
+            assert estimate is not None
+            assert -1 <= estimate.low <= estimate.value <= estimate.high <= 1
+            held[name] += estimate.low <= truth <= estimate.high
+    assert min(held.values()) / studies >= 0.9
 
 
 def test_whoever_only_settled_disputes_does_not_count() -> None:

@@ -12,6 +12,7 @@ import httpx2 as httpx
 import pytest
 from labelling_server import EVIL, FALSE, kept_in, mules, served
 
+from arriero.evals.human import server
 from arriero.evals.human.labelling import Labelling, in_random_order
 from arriero.evals.human.server import CannotLabel, serve_labelling
 from arriero.evals.items import GroundingItem
@@ -163,7 +164,15 @@ def test_the_address_that_a_browser_is_started_with_works_once(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:{port}", "127.0.0.1.evil.example:{port}", "[::1]:{port}", ""]
+    "host",
+    [
+        "evil.example",
+        "evil.example:{port}",
+        "127.0.0.1.evil.example:{port}",
+        "127.0.0.1:1@evil.example",
+        "[::1]:{port}",
+        "",
+    ],
 )
 def test_a_foreign_name_for_this_machine_is_refused(tmp_path: Path, host: str) -> None:
     with served(kept_in(tmp_path), "ana") as page:
@@ -214,13 +223,44 @@ def test_a_page_from_elsewhere_reads_nothing_but_a_link_may_lead_here(tmp_path: 
         ("labels/12", b'{"value": 1}', 404),
         ("labels/-1", b'{"value": 1}', 404),
         ("labels/mule-0", b'{"value": 1}', 404),
+        ("labels/" + "9" * 5_000, b'{"value": 1}', 404),
+        ("labels/%D9%A1", b'{"value": 1}', 404),
     ],
+    ids=lambda value: str(value)[:30],
 )
 def test_what_is_no_label_is_refused(tmp_path: Path, path: str, body: bytes, status: int) -> None:
     labelling = kept_in(tmp_path)
     with served(labelling, "ana") as page:
         assert page.ask("ana", "PUT", path, content=body).status_code == status
         assert read_labels(labelling.path) == ()
+
+
+@pytest.mark.parametrize("twice", ["origin", "content-type"])
+def test_a_header_that_is_there_twice_is_not_guessed_at(tmp_path: Path, twice: str) -> None:
+    labelling = kept_in(tmp_path)
+    with served(labelling, "ana") as page:
+        parts = urlsplit(page.pages["ana"])
+        sent = {"host": parts.netloc, "origin": f"http://{parts.netloc}", "content-type": "application/json"}
+        foreign = {"origin": "http://evil.example", "content-type": "text/plain"}
+        headers = [(twice, foreign[twice]), *sent.items()]
+        answer = page.client.put(page.pages["ana"] + "labels/0", headers=headers, content=b'{"value": 1}')
+        assert answer.status_code == 403
+        assert read_labels(labelling.path) == ()
+
+
+def test_a_body_that_does_not_arrive_is_not_waited_for_and_keeps_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_PATIENCE", 0.3)
+    with served(kept_in(tmp_path), "ana") as page:
+        parts = urlsplit(page.pages["ana"])
+        head = f"PUT {parts.path}labels/0 HTTP/1.1\r\nHost: {parts.netloc}\r\nOrigin: http://{parts.netloc}\r\n"
+        head += 'Content-Type: application/json\r\nContent-Length: 12\r\n\r\n{"val'
+        with socket.create_connection(("127.0.0.1", parts.port or 0), timeout=30) as slow:
+            slow.sendall(head.encode())
+            assert page.label("ana", 1, 0).status_code == 200
+            assert slow.recv(100).startswith(b"HTTP/1.1 408 ")
+        assert [label.item_id for label in read_labels(page.labelling.path)] == ["mule-1"]
 
 
 def test_the_page_may_run_nothing_but_its_own_files(tmp_path: Path) -> None:
