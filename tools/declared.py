@@ -49,6 +49,8 @@ class Tool:
         builtin: Name under which the Llama format itself knows the tool, where it does; it is not declared then.
         source: Where the text in its results comes from, where it is somebody else's.
         close: Releases what the tool holds.
+        digest: Tells what it looks things up in from anything else, such as documents from those of yesterday. None
+            where nobody knows.
 
     Raises:
         ToolDefinitionError: The name cannot be written, a number is not in its range, or two options contradict.
@@ -71,6 +73,7 @@ class Tool:
     builtin: str | None = None
     source: str | None = None
     close: Callable[[], Awaitable[None]] | None = None
+    digest: Callable[[], str] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):

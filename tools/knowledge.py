@@ -4,6 +4,7 @@ import hashlib
 import threading
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -74,7 +75,8 @@ def knowledge_search(
     async def close() -> None:
         await anyio.to_thread.run_sync(index.close)
 
-    return describe(knowledge_search, timeout=timeout, idempotent=True, source="documents", close=close)
+    made = describe(knowledge_search, timeout=timeout, idempotent=True, source="documents", close=close)
+    return replace(made, digest=index.digest)
 
 
 class PassageIndex:
@@ -110,6 +112,14 @@ class PassageIndex:
         documents, metadatas = (found["documents"] or [[]])[0], (found["metadatas"] or [[]])[0]
         return [Passage(str(about["file"]), text) for text, about in zip(documents, metadatas, strict=True)]
 
+    def digest(self) -> str:
+        """SHA-256 of the documents, and of the model that finds them.
+
+        Raises:
+            ToolError: There is nothing to search.
+        """
+        return _digest(read_passages(self._folder))
+
     def close(self) -> None:
         """Release the store. A later search opens it again."""
         with self._lock:
@@ -121,8 +131,7 @@ class PassageIndex:
 
     def _build(self) -> "Collection":
         passages = read_passages(self._folder)
-        content = [MODEL, *(part for passage in passages for part in (passage.file, passage.text))]
-        digest = hashlib.sha256("\0".join(content).encode()).hexdigest()
+        digest = _digest(passages)
         self._client = self._client or _open(self._store)
         name = "passages" if self._store else f"passages-{uuid.uuid4().hex}"
         if self._store:
@@ -154,6 +163,11 @@ class PassageIndex:
             return collection
         self._client.delete_collection(name)
         return None
+
+
+def _digest(passages: list[Passage]) -> str:
+    content = [MODEL, *(part for passage in passages for part in (passage.file, passage.text))]
+    return hashlib.sha256("\0".join(content).encode()).hexdigest()
 
 
 def _open(store: Path | None) -> "Client":

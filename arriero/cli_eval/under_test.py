@@ -1,5 +1,6 @@
 """The system that options describe: an agent, a RAG pipeline, an endpoint, recorded answers."""
 
+import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -136,7 +137,8 @@ async def _on_stack(test: UnderTest, stack: "Stack") -> "System":
     if test.agent is not None:
         from arriero.evals.systems.agent import AgentSystem
 
-        return AgentSystem(_agent(test.agent)(stack), corpus=test.corpus, facts=facts)
+        make, program = _agent(test.agent), _program(test.agent)
+        return AgentSystem(make(stack), corpus=test.corpus, facts={**facts, "program": program})
     from arriero.evals.systems.rag import INSTRUCTIONS, RagSystem
 
     return RagSystem(
@@ -170,6 +172,12 @@ def _sampling(test: UnderTest) -> "Sampling":
     from arriero.stack.engine import Sampling
 
     return Sampling(max_tokens=test.max_tokens or 512, temperature=test.temperature or 0.0)
+
+
+def _program(said: str) -> dict[str, str]:
+    """The file that makes the agent, as a fingerprint has it."""
+    file = Path(said.partition(":")[0])
+    return {"file": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
 
 
 def _agent(said: str) -> "Callable[[Stack], Agent[Any, Any]]":

@@ -21,6 +21,7 @@ from arriero.evals.systems.retrieval import corpus_digest
 from arriero.evals.systems.system import Answer
 from arriero.prompts.messages import Message
 from arriero.stack.events import CallProgressed, TextDelta
+from arriero.stack.log import SQLiteLog
 from arriero.tools.values import as_text
 
 _NUMBERED = re.compile(r"^\[(\d{1,4})\] ", re.MULTILINE)
@@ -28,7 +29,7 @@ _NOT_FOUND = ("no results", "")
 
 
 class AgentSystem:
-    """Answers with an agent, a new session for each question.
+    """Answers with an agent, a new session for each question. A log in memory forgets it: it would only grow.
 
     What its tools gave is what it had to answer from: results of numbered lines, as `knowledge_search` and
     `web_search` write them, are a passage for each line, others one passage. What failed is none.
@@ -41,6 +42,9 @@ class AgentSystem:
         deps: What its instructions and tools find in their context.
         facts: What is known of the engine, as `engine_facts` gives it; None for the model's name alone.
         rule: Tells refusals. What a shield forbids is a refusal as well.
+
+    Raises:
+        ToolError: A tool has nothing to search.
 
     Example:
         >>> import anyio
@@ -77,6 +81,8 @@ class AgentSystem:
         known = told_facts({"model": stack.engine.model}) if facts is None else facts
         declared = [tool.declaration for tool in agent.registry]
         shields = [shield if isinstance(shield, str) else type(shield).__name__ for shield in agent.shields]
+        index = {tool.name: tool.digest() for tool in agent.registry if tool.digest is not None}
+        index |= {"corpus": corpus_digest(corpus)} if corpus else {}
         sampling = {**asdict(agent.sampling), "seed": None, "grammar": None}
         self.fingerprint: Mapping[str, object] = {
             "kind": "agent",
@@ -89,7 +95,7 @@ class AgentSystem:
             "sampling": {what: value for what, value in sampling.items() if value not in (None, ())},
             "limits": _limits(agent),
             "shields": shields,
-            "index": {"corpus": corpus_digest(corpus)} if corpus else None,
+            "index": index or None,
             "refusal": self._rule.digest,
         }
 
@@ -134,6 +140,8 @@ class AgentSystem:
         messages = [*said, Message("user", question.question)]
         async with aclosing(stack.run_turn(messages, terms, session=session)) as stream:
             events = [event async for event in stream if not isinstance(event, TextDelta | CallProgressed)]
+        if isinstance(stack.log, SQLiteLog) and stack.log.in_memory:
+            await stack.log.delete(session, await stack.log.length(session))
         return self._agent.turn_of(events, session)
 
     def _passages(self, turn: Turn[Any]) -> tuple[tuple[Passage, ...], dict[str, str]]:

@@ -11,6 +11,7 @@ from arriero.evals.items import Passage, Question
 from arriero.evals.systems.citations import cited_ids, numbered
 from arriero.evals.systems.facts import digest_of_text, version_of
 from arriero.evals.systems.refusal import RefusalRule
+from arriero.evals.systems.retrieval import corpus_digest
 from arriero.evals.systems.system import Answer
 
 _IDS = ("id", "question_id")
@@ -65,6 +66,7 @@ class RecordedSystem:
             "model": model,
             "file": path.name,
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "index": {"corpus": corpus_digest(self._corpus)} if self._corpus else None,
             "refusal": self._rule.digest,
             "versions": version_of("arriero"),
         }

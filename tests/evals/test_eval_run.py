@@ -76,6 +76,9 @@ def test_an_agent_of_a_file_is_asked(tmp_path: Path) -> None:
     assert code == 0, told
     answers = RunFolder.open(tmp_path / "run").answered().answers
     assert {call["name"] for answer in answers for call in answer.calls} == {"knowledge_search"}
+    program.write_text(program.read_text() + "# changed\n")
+    code, _, told = arriero("--agent", f"{program}:reader", "--limit", 2, "--out", tmp_path / "run", "--judge", "none")
+    assert (code, "system.program.sha256" in told) == (1, True)
     code, _, told = arriero("--agent", f"{program}:nobody", "--out", tmp_path / "other", "--judge", "none")
     assert (code, "defines no nobody(stack)" in told) == (1, True)
 

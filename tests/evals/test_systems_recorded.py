@@ -76,3 +76,13 @@ def test_a_file_that_changed_is_another_system(tmp_path: Path) -> None:
         file.write_text(json.dumps({"id": "a", "answer": text}))
         prints.append(RecordedSystem(file).fingerprint)
     assert prints[0] != prints[1]
+
+
+def test_a_file_and_what_its_ids_stand_for_make_the_record(tmp_path: Path) -> None:
+    file = tmp_path / "answers.jsonl"
+    file.write_text('{"id": "a", "answer": "Hay.", "passages": ["p1"]}')
+    other = {"p1": Passage("p1", "Mules eat oats.", "mules.md")}
+    prints = [RecordedSystem(file, corpus=corpus).fingerprint for corpus in (CORPUS, CORPUS, other)]
+    assert prints[0] == prints[1] != prints[2]
+    file.write_text('{"id": "a", "answer": "Oats.", "passages": ["p1"]}')
+    assert RecordedSystem(file, corpus=CORPUS).fingerprint != prints[0]

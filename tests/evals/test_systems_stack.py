@@ -1,6 +1,7 @@
 """Agents and RAG pipelines as systems under test, on the bundled model and on scripted engines."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -138,6 +139,25 @@ async def test_errors_of_the_engine_come_through() -> None:
     async with scripted_stack(context_length=16) as stack:
         with pytest.raises(ContextTooLong):
             await RagSystem(stack).answer(Question("q", "?"))
+
+
+async def test_documents_that_changed_make_another_agent(tmp_path: Path) -> None:
+    (tmp_path / "mules.md").write_text("Zuri carries 85 kilograms.")
+    async with scripted_stack() as stack:
+        before, same = (AgentSystem(Agent(stack, tools=[knowledge_search(tmp_path)])).fingerprint for _ in range(2))
+        (tmp_path / "mules.md").write_text("Zuri carries 90 kilograms.")
+        after = AgentSystem(Agent(stack, tools=[knowledge_search(tmp_path)])).fingerprint
+    assert before == same != after
+    assert {what for what in before if before[what] != after[what]} == {"index"}
+
+
+async def test_a_log_in_memory_does_not_grow_with_the_questions_and_one_on_disk_keeps_them(tmp_path: Path) -> None:
+    for log, kept in ((None, 0), (tmp_path / "log.sqlite", 2)):
+        async with scripted_stack("First.", "Second.", log=log) as stack:
+            system = AgentSystem(Agent(stack))
+            for id_ in ("a", "b"):
+                assert (await system.answer(Question(id_, f"And {id_}?"))).text
+            assert len(await stack.log.turns()) == kept
 
 
 @tool
