@@ -5,7 +5,11 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 from typer.testing import CliRunner
@@ -167,25 +171,40 @@ def test_an_engine_that_is_gone_fails_with_what_to_do(asked: Path, tmp_path: Pat
     assert not (tmp_path / "run").exists()
 
 
+@contextmanager
+def silent_server() -> Iterator[tuple[str, Event]]:
+    """A chat server that tells nothing of its models and never answers: its address, and whether it was asked."""
+    asked, over = Event(), Event()
+
+    class Silent(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(404)
+
+        def do_POST(self) -> None:
+            asked.set()
+            over.wait(60)
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Silent) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/v1", asked
+        finally:
+            over.set()
+            server.shutdown()
+
+
 def test_ctrl_c_stops_and_says_how_to_go_on(asked: Path, tmp_path: Path) -> None:
-    program = tmp_path / "slow.py"
-    program.write_text(
-        "import anyio\nfrom arriero import Agent\nfrom arriero.stack.terms import Hooks\n"
-        "async def wait(step):\n    print('asked', flush=True)\n    await anyio.sleep(600)\n    return []\n"
-        "def agent(stack):\n    return Agent(stack, hooks=Hooks(before_step=wait))\n"
-    )
     start = "from arriero.cli import app; app()"
-    command = [sys.executable, "-c", start, "eval", "run", asked, "--agent", program, "--judge", "none"]
-    with subprocess.Popen(
-        [*map(str, command), "--out", str(tmp_path / "run")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "asked\n"
-        process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=60)
+    with silent_server() as (url, was_asked):
+        options = ["--endpoint", url, "--model", "m", "--judge", "none", "--out", tmp_path / "run"]
+        command = [sys.executable, "-c", start, "eval", "run", asked, *options]
+        with subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE, text=True) as process:
+            assert was_asked.wait(60)
+            process.send_signal(signal.SIGINT)
+            _, told = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "the same command goes on" in told
     assert "Traceback" not in told

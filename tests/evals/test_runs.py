@@ -2,12 +2,15 @@
 
 import json
 import os
+import resource
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from asked_system import questions
+from asked_system import AskedSystem, questions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,6 +31,7 @@ from arriero.evals.runs import (
 )
 from arriero.evals.runs.evaluating import evaluate_subject, labels_of
 from arriero.evals.runs.lines import Lines
+from arriero.evals.runs.running import run_system
 from arriero.evals.systems.system import Answer
 
 pytestmark = pytest.mark.anyio
@@ -256,6 +260,35 @@ async def test_a_judge_that_forgets_items_is_refused(tmp_path: Path) -> None:
     run = made(tmp_path / "run", Answer("q0", "short"), Answer("q1", "other"))
     with pytest.raises(EvalError, match="not one for each of 2"):
         await judge_run(run, Forgetful(), progress=False)
+
+
+@contextmanager
+def disk_with(bytes_free: int) -> Iterator[None]:
+    """Let no file grow above so many bytes, as on a full disk: what was begun may be written in part."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_free, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("free", [0, 300, 900, 1500, 1540, 1575])
+async def test_a_full_disk_at_any_moment_is_a_typed_error_and_the_same_run_goes_on(tmp_path: Path, free: int) -> None:
+    asked, judge = questions(*["?"] * 30), Lengths()
+
+    async def all_of_it() -> None:
+        folder = await run_system(tmp_path / "run", AskedSystem(), asked, progress=False)
+        await judge_run(folder, judge, progress=False)
+
+    with disk_with(free), pytest.raises((NoRun, DamagedRun)):
+        await all_of_it()
+    await all_of_it()
+    run = RunFolder.open(tmp_path / "run")
+    assert len((run.path / "answers.jsonl").read_text().splitlines()) == len(run.items()) == 30
+    with disk_with((run.path / "judgements.lengths.jsonl").stat().st_size + 50), pytest.raises(DamagedRun):
+        await judge_run(run, Lengths(2), progress=False)
+    assert len((await judge_run(run, Lengths(2), progress=False)).judgements) == 30
 
 
 async def test_a_file_of_items_is_a_subject_with_labels_and_judgements_beside_it(tmp_path: Path) -> None:
