@@ -1,6 +1,7 @@
 """From a run, or a file of items, to what is known of it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from arriero.evals.labels import consensus
@@ -66,7 +67,7 @@ def evaluate_subject(
     from arriero.evals.evaluate import evaluate
 
     labels, random = labels_of(subject)
-    return evaluate(
+    found = evaluate(
         subject.items,
         judging.judgements,
         judge=judging.judge,
@@ -82,6 +83,21 @@ def evaluate_subject(
         seed=seed,
         about={**subject.about, **(about or {})},
     )
+    return replace(found, caveats=(*_of_missing(subject, labels), *found.caveats))
+
+
+def _of_missing(subject: Subject, labels: Mapping[str, int]) -> list[str]:
+    """That chosen items have no label: those that have one may then be no random sample."""
+    from arriero.evals.calibrating import read_plan
+
+    plan = read_plan(subject.path)
+    missing = 0 if plan is None else sum(id_ not in labels for id_ in plan.ids)
+    if plan is None or not missing or not labels:
+        return []
+    return [
+        f"{missing} of the {len(plan.ids)} items that were chosen at random have no label that counts: nobody labelled"
+        " them, nobody could say, or people differ. The rate holds if those are like the others."
+    ]
 
 
 def _retrieved(system: Mapping[str, object]) -> int | None:

@@ -180,6 +180,8 @@ def test_items_that_are_not_settled_are_told_and_left_out(tmp_path: Path) -> Non
     assert found.disputed == (second.item_id,)
     assert found.unlabelled == (third.item_id,)
     assert found.rate.labelled == 147
+    assert found.evaluation.caveats[0].startswith("3 of the 150 items that were chosen at random have no label")
+    assert not any("have no label" in one for one in calibrate(some, judging).evaluation.caveats)
 
 
 def test_labels_that_items_came_with_count_where_nobody_said_otherwise(tmp_path: Path) -> None:
