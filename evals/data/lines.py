@@ -20,7 +20,9 @@ SHOWN = 20
 
 _LONGEST = 16 << 20
 _SHORT = 60
-_SUFFIXES = (".jsonl", ".ndjson", ".csv")
+_WRITTEN = (".jsonl", ".ndjson")
+_LINES = (*_WRITTEN, ".json", "")
+_TABLES = (".csv", ".tsv")
 _PACKED = (".gz", ".xz")
 _DELIMITERS = ",;\t"  # spreadsheets write semicolons where commas stand in numbers
 _DAMAGE = (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile)
@@ -66,6 +68,9 @@ class Problems:
 def read_rows(path: Path, problems: Problems) -> Iterator[tuple[int, Mapping[str, object]]]:
     """Objects of a `.jsonl` file, or rows of a `.csv` file with a header; either may end in `.gz` or `.xz`.
 
+    A file `.json` or without an ending is read as JSON lines, and `.tsv` as CSV. What divides the cells of a table is
+    told by its first line: commas, semicolons or tabs.
+
     Args:
         path: The file, in UTF-8.
         problems: Takes the lines that are no JSON object.
@@ -98,12 +103,12 @@ def is_csv(path: Path) -> bool:
     Raises:
         InvalidData: It is neither CSV nor JSON lines.
     """
-    return _kind(path) == ".csv"
+    return _kind(path) in _TABLES
 
 
 def _kind(path: Path) -> str:
     kind = Path(path.stem).suffix.lower() if path.suffix.lower() in _PACKED else path.suffix.lower()
-    if kind not in _SUFFIXES:
+    if kind not in _LINES + _TABLES:
         raise InvalidData(f"{path}: its name must end in .jsonl or .csv, or in .gz or .xz after that")
     return kind
 
@@ -266,7 +271,7 @@ def write_rows(path: Path, rows: Iterator[Mapping[str, object]]) -> None:
     Raises:
         InvalidData: It cannot be written.
     """
-    if _kind(path) == ".csv":
+    if _kind(path) not in _WRITTEN:
         raise InvalidData(f"{path}: only JSON lines are written; let its name end in .jsonl")
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
     write_whole(path, text)

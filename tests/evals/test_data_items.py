@@ -137,7 +137,8 @@ def test_utf16_is_named(tmp_path: Path) -> None:
         ("items.jsonl", b"", "holds no lines"),
         ("items.jsonl", b"\n\n", "holds no lines"),
         ("items.csv", b"id,context,response\n", "holds no lines"),
-        ("items.json", b"[]", "must end in .jsonl or .csv"),
+        ("items.json", b"[]", ":1: is a list; write one JSON object a line"),
+        ("items.xlsx", b"PK", "must end in .jsonl or .csv"),
         ("items.jsonl.xz", b"no xz", "is damaged after line 0"),
         ("items.jsonl.gz", gzip.compress(json.dumps(GOOD).encode() * 9)[:-9], "is damaged after line"),
         ("items.csv", b'id,context,response\na,"open', "is no CSV"),
@@ -212,6 +213,11 @@ def test_a_table_that_a_spreadsheet_saved_is_read(tmp_path: Path, delimiter: str
     path.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(delimiter.join(row) for row in rows).encode())
     found = [(item.id, item.context, item.response, item.label) for item in read_items(path)]
     assert found == [("a", ("Two, or;\r\nmore\tlines",), "x", 1), ("b", ("y",), "", 0)]
+
+
+@pytest.mark.parametrize("name", ["items", "items.json", "items.ndjson"])
+def test_json_lines_may_have_other_names(tmp_path: Path, name: str) -> None:
+    assert [item.id for item in read_items(lines(tmp_path, GOOD, name=name))] == ["a"]
 
 
 def test_every_bad_row_of_a_csv_is_named(tmp_path: Path) -> None:
