@@ -113,6 +113,6 @@ evals.command(
     epilog=example(
         "arriero eval quantization",
         "arriero eval quantization --base local:llama-3.2-1b@bf16 --variants local:llama-3.2-1b@int8 --out runs/int8",
-        "arriero eval quantization --base http://gpu1:8000/v1 --variants http://gpu2:8000/v1#llama-fp8 --markdown",
+        "arriero eval quantization --base http://gpu1:8000/v1 --variants fp8=http://gpu2:8000/v1#llama --markdown",
     ),
 )(quantization.quantization)

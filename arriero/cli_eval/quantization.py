@@ -22,7 +22,10 @@ _VARIANTS = ("local:arriero-demo@int8", "local:arriero-demo@int4")
 
 def quantization(
     base: Annotated[
-        str, typer.Option(metavar="MODEL", help="The baseline: local:FOLDER[@bf16|@int8|@int4], or URL#MODEL.")
+        str,
+        typer.Option(
+            metavar="MODEL", help="The baseline: local:FOLDER[@bf16|@int8|@int4], or URL[#MODEL]; NAME= before it."
+        ),
     ] = "local:arriero-demo@bf16",
     variants: Annotated[
         list[str] | None,
@@ -46,7 +49,7 @@ def quantization(
     k: Annotated[int, typer.Option("-k", min=1, help="Passages to find for each question.")] = 3,
     limit: Annotated[int | None, typer.Option(min=2, help="Ask so many of each, chosen at random.")] = None,
     references: Annotated[int, typer.Option(min=2, help="Items of each kind to compare token by token.")] = 25,
-    repeats: Annotated[int, typer.Option(min=1, help="How often the speed is measured.")] = 3,
+    repeats: Annotated[int, typer.Option(min=0, help="How often the speed is measured.")] = 3,
     max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of an answer.")] = 512,
     concurrency: Annotated[int, typer.Option(min=1, help="Questions at once.")] = 4,
     margin: Annotated[
@@ -79,8 +82,12 @@ def quantization(
         models = [ModelVariant.parse(text) for text in (base, *named)]
     except InvalidVariant as error:
         raise typer.BadParameter(str(error), param_hint="--base and --variants") from error
-    if len({one.name for one in models}) < len(models):
-        raise typer.BadParameter("a model is there twice", param_hint="--base and --variants")
+    names = [one.name for one in models]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise typer.BadParameter(
+            f"two models are called {one_line(twice)}; give one a name of its own, as in other=http://gpu2:8000/v1",
+            param_hint="--base and --variants",
+        )
     plan = _plan(
         questions,
         corpus,

@@ -1,11 +1,12 @@
 """Asks one model everything that it is compared by."""
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from arriero.agents.map_progress import Progress
+from arriero.agents.map_progress import Progress, shown
 from arriero.evals.evaluation import Evaluation
 from arriero.evals.items import Question, QuestionSet
 from arriero.evals.judgement import Judge
@@ -22,7 +23,7 @@ from arriero.evals.systems.retrieval import Retriever
 from arriero.evals.toolcalls.asking import Prompting, ToolCallSystem, questions_of
 from arriero.evals.toolcalls.comparing import Outcomes
 from arriero.evals.toolcalls.items import ToolItem
-from arriero.evals.toolcalls.running import Variant, ask_variant
+from arriero.evals.toolcalls.running import Variant, ask_variant, folder_name
 from arriero.prompts.errors import ArrieroError
 from arriero.stack.engine import Sampling
 from arriero.stack.engines.quantization import WeightBytes
@@ -79,7 +80,7 @@ class VariantFound:
         outcomes: By measure, which items went wrong.
         agreement: How alike its next tokens are to the baseline's; None for the baseline, or where `apart` says why.
         apart: Why its tokens were not compared.
-        speed: How fast it writes.
+        speed: How fast it writes; a text says why it was not measured.
         memory: Memory of its weights; None of a server, which does not say.
     """
 
@@ -90,7 +91,7 @@ class VariantFound:
     outcomes: Mapping[str, Outcomes]
     agreement: TokenAgreement | None
     apart: str | None
-    speed: Speed | None
+    speed: Speed | str | None
     memory: WeightBytes | None
 
 
@@ -136,14 +137,15 @@ class Asking:
         facts = await engine_facts(stack.engine)
         calls = None
         if plan.tools:
+            self._tell(f"{name}: tool calls")
             system = ToolCallSystem(stack, plan.tools, Prompting(name, max_tokens=plan.max_tokens), facts=facts)
             calls = await ask_variant(
                 plan.tools, system, folder=self._home / "toolcalls", level=plan.level, **self._how
             )
         evaluation, outcomes = await self._answered(name, stack, facts)
         outcomes |= call_outcomes(calls)
-        shared, apart = await self._agreement(stack, facts)
-        references = self._references or []
+        self._tell(f"{name}: tokens and speed")
+        shared, apart = await self._agreement(stack)
         return VariantFound(
             name=name,
             facts=facts,
@@ -152,7 +154,7 @@ class Asking:
             outcomes=outcomes,
             agreement=shared,
             apart=apart,
-            speed=await speed(stack.engine, references, repeats=plan.repeats),
+            speed=await self._speed(stack),
             memory=await memory(stack.engine),
         )
 
@@ -162,9 +164,10 @@ class Asking:
         plan = self._plan
         if plan.questions is None or not plan.questions.questions:
             return None, {}
+        self._tell(f"{name}: questions")
         sampling = Sampling(max_tokens=plan.max_tokens)
         system = RagSystem(stack, plan.retriever, k=plan.k, sampling=sampling, name=name, facts=facts)
-        home = self._home / "answers" / name.replace("/", "-")
+        home = self._home / "answers" / folder_name(name)
         run = await run_system(home, system, plan.questions, name=name, **self._how)
         outcomes = answer_outcomes(name, run.questions, list(run.answers().values()))
         if plan.judge is None:
@@ -172,15 +175,15 @@ class Asking:
         judging = await judge_run(run, plan.judge, progress=self._how["progress"])
         return evaluate_subject(read_subject(run.path), judging, level=plan.level, seed=plan.seed), outcomes
 
-    async def _agreement(self, stack: Stack, facts: Mapping[str, object]) -> tuple[TokenAgreement | None, str | None]:
+    async def _agreement(self, stack: Stack) -> tuple[TokenAgreement | None, str | None]:
         tokenizer = stack.engine.tokenizer
         if self._references is None:
             self._references = await _referenced(stack, self._plan)
             self._probe = tuple(tokenizer.encode(_PROBE))
             try:
-                for at, reference in enumerate(self._references):
-                    found = await distributions(stack.engine, reference)
-                    self._put_aside.append(kept(found, self._scratch / f"{at}.npy"))
+                await self._each(
+                    stack, lambda at, _, found: self._put_aside.append(kept(found, self._scratch / f"{at}.npy"))
+                )
             except ArrieroError as error:
                 self._apart = f"the baseline: {type(error).__name__}: {error}"
             return None, None
@@ -190,15 +193,40 @@ class Asking:
             return None, self._apart
         if len({reference.cluster for reference in self._references}) < 2:
             return None, "the baseline answered fewer than two items"
-        places, exact = [], True
+        places, exact = [], []
+
+        def compare(at: int, reference: Reference, other: Any) -> None:
+            one = recalled(self._put_aside[at])
+            exact.append(not isinstance(one, list) and not isinstance(other, list))
+            places.append((reference.cluster, *divergences(one, other)))
+
         try:
-            for reference, aside in zip(self._references, self._put_aside, strict=True):
-                one, other = recalled(aside), await distributions(stack.engine, reference)
-                exact = exact and not isinstance(one, list) and not isinstance(other, list)
-                places.append((reference.cluster, *divergences(one, other)))
+            await self._each(stack, compare)
         except ArrieroError as error:
             return None, f"{type(error).__name__}: {error}"
-        return agreement(places, exact=exact, level=self._plan.level, seed=self._plan.seed), None
+        return agreement(places, exact=all(exact), level=self._plan.level, seed=self._plan.seed), None
+
+    async def _each(self, stack: Stack, take: Callable[[int, Reference, Any], None]) -> None:
+        """Hand over what a model gives to the tokens of each reference."""
+        references = self._references or []
+        with shown(self._how["progress"], len(references), "tokens") as tally:
+            for at, reference in enumerate(references):
+                tally.begun()
+                take(at, reference, await distributions(stack.engine, reference))
+                tally.over(failed=False, waiting=False, known=False)
+
+    async def _speed(self, stack: Stack) -> Speed | str | None:
+        plan = self._plan
+        try:
+            return await speed(
+                stack.engine, self._references or [], repeats=plan.repeats, tokens=min(64, plan.max_tokens)
+            )
+        except ArrieroError as error:  # what was answered counts all the same
+            return f"{type(error).__name__}: {error}"
+
+    def _tell(self, what: str) -> None:
+        if self._how["progress"] is True:
+            sys.stderr.write(f"{what}\n")
 
 
 async def _referenced(stack: Stack, plan: Plan) -> list[Reference]:

@@ -136,6 +136,8 @@ def _caveats(
             said.append(f"{one.name}: {one.answers.answering.errors} questions have no answer and are in no rate.")
         if one.apart is not None:
             said.append(f"{one.name}: tokens were not compared: {one.apart}.")
+        if isinstance(one.speed, str):
+            said.append(f"{one.name}: the speed was not measured: {one.speed}.")
         if one.agreement is not None and not one.agreement.exact:
             said.append(
                 f"{one.name}: the divergence is a lower bound: only tokens that a server reports are told apart."
@@ -145,6 +147,8 @@ def _caveats(
                 f"{one.name}: this process has no kernel for its weights and keeps four bits in a byte; packed they"
                 " would take what is given beside."
             )
+    if any(one.memory is not None and one.facts.get("quantization") in ("int8", "int4") for one in found):
+        said.append("int8 and int4 round the weights of linear layers here; embeddings stay as they are.")
     said += dict.fromkeys(caveat for one in flags for caveat in one.caveats)
     if comparisons:
         least = min(comparisons, key=lambda one: one.items)

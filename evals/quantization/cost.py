@@ -11,7 +11,6 @@ from arriero.stack.engines.local import TransformersEngine
 from arriero.stack.engines.quantization import WeightBytes
 
 _PROMPTS = 4
-_TOKENS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +21,7 @@ class Speed:
         tokens_per_second: Median of the repeats, prompts included.
         slowest: The slowest repeat.
         fastest: The fastest.
-        repeats: How many there were, after one that does not count.
+        repeats: How many there were, after a request that does not count.
     """
 
     tokens_per_second: float
@@ -31,13 +30,14 @@ class Speed:
     repeats: int
 
 
-async def speed(engine: Engine, references: Sequence[Reference], *, repeats: int = 3) -> Speed | None:
+async def speed(engine: Engine, references: Sequence[Reference], *, repeats: int = 3, tokens: int = 64) -> Speed | None:
     """Measure how fast a model writes.
 
     Args:
         engine: The model.
         references: Prompts; the first few are used.
         repeats: How often; 0 for not at all.
+        tokens: Most tokens to write after each prompt.
 
     Returns:
         The speed; None without a prompt or a repeat.
@@ -48,7 +48,8 @@ async def speed(engine: Engine, references: Sequence[Reference], *, repeats: int
     prompts = [reference.prompt for reference in references[:_PROMPTS]]
     if not prompts or repeats < 1:
         return None
-    rates = [await _rate(engine, prompts) for _ in range(repeats + 1)][1:]  # the first warms up
+    await _rate(engine, prompts[:1], tokens)  # warms up
+    rates = [await _rate(engine, prompts, tokens) for _ in range(repeats)]
     return Speed(statistics.median(rates), min(rates), max(rates), repeats)
 
 
@@ -67,9 +68,9 @@ async def memory(engine: Engine) -> WeightBytes | None:
     return await engine.weight_bytes() if isinstance(engine, TransformersEngine) else None
 
 
-async def _rate(engine: Engine, prompts: Sequence[Sequence[int]]) -> float:
+async def _rate(engine: Engine, prompts: Sequence[Sequence[int]], tokens: int) -> float:
     written, begun = 0, time.perf_counter()
     for prompt in prompts:
-        async for delta in engine.generate(prompt, Sampling(max_tokens=_TOKENS)):
+        async for delta in engine.generate(prompt, Sampling(max_tokens=tokens)):
             written += len(delta.token_ids)
     return written / (time.perf_counter() - begun)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from arriero.evals.quantization.asking import VariantFound
 from arriero.evals.quantization.comparing import QuantizationReport
+from arriero.evals.quantization.cost import Speed
 from arriero.evals.reports.figures import Table, interval, percent
 from arriero.evals.reports.machine import comparison_to_json as runs_to_json
 from arriero.evals.reports.machine import to_json
@@ -90,7 +91,7 @@ def _variant(one: VariantFound) -> dict[str, Any]:
         "outcomes": {measure: dict(outcomes.bad) for measure, outcomes in one.outcomes.items()},
         "agreement": None if one.agreement is None else asdict(one.agreement),
         "apart": one.apart,
-        "speed": None if one.speed is None else asdict(one.speed),
+        "speed": asdict(one.speed) if isinstance(one.speed, Speed) else one.speed,
         "memory": None if one.memory is None else asdict(one.memory),
     }
 
@@ -171,7 +172,7 @@ def _flagged(one: VariantFound) -> str:
 
 
 def _speed(one: VariantFound) -> str:
-    return "-" if one.speed is None else f"{one.speed.tokens_per_second:.0f}"
+    return f"{one.speed.tokens_per_second:.0f}" if isinstance(one.speed, Speed) else "-"
 
 
 def _memory(one: VariantFound) -> str:

@@ -1,6 +1,6 @@
 """Models to compare: one here in a precision, or one that a server has."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
@@ -33,6 +33,8 @@ class ModelVariant:
         'arriero-demo@int4'
         >>> ModelVariant.parse("http://localhost:8001/v1#llama-8b-fp8").model
         'llama-8b-fp8'
+        >>> ModelVariant.parse("fp8=http://localhost:8002/v1#llama").name
+        'fp8'
     """
 
     name: str
@@ -47,7 +49,7 @@ class ModelVariant:
 
         Args:
             text: `local:FOLDER`, `local:FOLDER@int8` (or `bf16`, `int4`, `fp32`), where `arriero-demo` is the bundled
-                model; or `URL` or `URL#MODEL` of a vLLM server.
+                model; or `URL` or `URL#MODEL` of a vLLM server. `NAME=` before it gives it a name for tables.
 
         Returns:
             The model.
@@ -55,10 +57,16 @@ class ModelVariant:
         Raises:
             InvalidVariant: It is neither, there is no such folder, or the precision is not known.
         """
+        given, equals, named = text.partition("=")
+        if equals and not set(given) & set(":/@#"):
+            if not given.strip():
+                raise InvalidVariant(f"{text!r}: there is no name before `=`")
+            return replace(cls.parse(named), name=given.strip())
         scheme, _, rest = text.partition(":")
         if scheme in ("http", "https"):
             url, _, model = text.partition("#")
-            return cls(model or url, url=url, model=model or None)
+            scheme, _, place = url.partition("://")
+            return cls(model or f"{scheme}://{place.rpartition('@')[2]}", url=url, model=model or None)
         if scheme != "local" or not rest:
             raise InvalidVariant(f"{text!r} names no model: write local:FOLDER[@bf16|@int8|@int4], or URL#MODEL")
         path, _, precision = rest.rpartition("@")

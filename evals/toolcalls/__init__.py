@@ -4,7 +4,7 @@ from pathlib import Path
 
 from arriero.evals.toolcalls.asking import Prompting, ToolCallSystem, questions_of
 from arriero.evals.toolcalls.comparing import VariantComparison, compare_variants, planned
-from arriero.evals.toolcalls.items import InvalidToolItems, Step, ToolItem, read_tool_items
+from arriero.evals.toolcalls.items import Step, ToolItem, read_tool_items
 from arriero.evals.toolcalls.matching import CallMatch, Pairing, match_call, pair_calls
 from arriero.evals.toolcalls.recorded import read_recorded_calls
 from arriero.evals.toolcalls.running import ToolCallReport, Variant, ask_variant, report_of, run_toolcalls, scored
@@ -17,7 +17,6 @@ __all__ = [
     "SAMPLE",
     "CallMatch",
     "CallMeasures",
-    "InvalidToolItems",
     "ItemScore",
     "Pairing",
     "Prompting",

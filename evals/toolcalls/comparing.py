@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from arriero.evals.errors import EvalError
 from arriero.evals.measures.rates import clusters_of, share
 from arriero.evals.statistics.estimate import Estimate
-from arriero.evals.statistics.paired import Comparison, Conclusion, compare, holm
+from arriero.evals.statistics.paired import Comparison, Conclusion, compare, conclude, holm
 from arriero.evals.statistics.power import difference_for_items, items_for_non_inferiority
 
 EXPECTED_FLIPS = 0.1
@@ -104,7 +104,7 @@ def compare_variants(
             candidate_rate=_right(one, items, clusters, level),
             found=comparison,
             p_adjusted=p_value,
-            conclusion=_concluded(comparison, p_value, len(found), level),
+            conclusion=conclude(comparison.difference, margin, p_value),
             items=len(items),
             left_out=len({*base.bad, *one.bad}) - len(items),
         )
@@ -157,9 +157,3 @@ def _compared(
 def _right(side: Outcomes, items: Sequence[str], clusters: Mapping[str, str], level: float) -> Estimate:
     documents = [clusters.get(item, item) for item in items]
     return share([1.0 - side.bad[item] for item in items], documents, level=level)
-
-
-def _concluded(found: Comparison, p_value: float, candidates: int, level: float) -> Conclusion:
-    if candidates > 1 and found.conclusion in ("worse", "better") and p_value > 1 - level:
-        return "not worse" if found.difference.high < found.margin else "undecided"
-    return found.conclusion

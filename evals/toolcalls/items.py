@@ -1,24 +1,18 @@
 """Questions with tools, and the calls that count as right."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from arriero.evals.errors import EvalError
+from arriero.evals.data.lines import Problems, read_rows
+from arriero.evals.errors import InvalidData
 from arriero.prompts.errors import InvalidMessage
 from arriero.prompts.messages import JSON, Message
 
 Accepted = Mapping[str, Mapping[str, Sequence[Any]]]
 """A right call: the tool's name, and for each argument the values that are right. An empty text among them means that
 the argument may be left out."""
-
-_SHOWN = 20
-
-
-class InvalidToolItems(EvalError, ValueError):
-    """A file of tool-call questions is unusable; every bad line is named, up to twenty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +74,13 @@ def read_tool_items(path: str | Path) -> tuple[ToolItem, ...]:
     "messages": [...]}`.
 
     Args:
-        path: The file.
+        path: The file, `.jsonl`; it may end in `.gz` or `.xz` after that.
 
     Returns:
         The items.
 
     Raises:
-        InvalidToolItems: The file cannot be read, holds nothing, or has bad lines; all are named, up to twenty.
+        InvalidData: The file cannot be read, holds nothing, or has bad lines; all are named, up to twenty.
 
     Source: https://github.com/ShishirPatil/gorilla, berkeley-function-call-leaderboard.
 
@@ -96,30 +90,20 @@ def read_tool_items(path: str | Path) -> tuple[ToolItem, ...]:
         'simple'
     """
     file = Path(path)
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidToolItems(f"{file} cannot be read ({error}): give JSON lines in UTF-8") from error
+    problems = Problems(file)
     items: list[ToolItem] = []
-    wrong: list[str] = []
     seen: dict[str, int] = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+    for number, raw in read_rows(file, problems):
         try:
-            item = _item(line)
-        except (InvalidToolItems, InvalidMessage) as error:
-            wrong.append(f"{file}:{number}: {error}")
+            item = _item(raw)
+        except (InvalidData, InvalidMessage) as error:
+            problems.add(number, "", str(error))
             continue
         if item.id in seen:
-            wrong.append(f"{file}:{number}: id {item.id!r} stands in line {seen[item.id]} already: ids must differ")
+            problems.add(number, "id", f"{item.id!r} stands in line {seen[item.id]} already: ids must differ")
         seen.setdefault(item.id, number)
         items.append(item)
-    if wrong:
-        more = [f"and {len(wrong) - _SHOWN} more"] if len(wrong) > _SHOWN else []
-        raise InvalidToolItems("\n".join([*wrong[:_SHOWN], *more]))
-    if not items:
-        raise InvalidToolItems(f"{file} holds no items: give one JSON object in each line")
+    problems.check()
     return tuple(items)
 
 
@@ -139,24 +123,18 @@ _TYPES = {
 _FIELDS = {"id", "category", "messages", "question", "tools", "accepted", "steps", "doc_id"}
 
 
-def _item(line: str) -> ToolItem:
-    try:
-        raw = json.loads(line)
-    except ValueError as error:
-        raise InvalidToolItems(f"no JSON ({error})") from None
-    if not isinstance(raw, dict):
-        raise InvalidToolItems(f"{type(raw).__name__}, not an object")
+def _item(raw: Mapping[str, Any]) -> ToolItem:
     identity = raw.get("id")
     if not isinstance(identity, str) or not identity:
-        raise InvalidToolItems(f"id is {identity!r}: give a text")
+        raise InvalidData(f"id is {identity!r}: give a text")
     category = raw.get("category", "")
     doc_id = raw.get("doc_id") or ""
     if not isinstance(category, str) or not isinstance(doc_id, str):
-        raise InvalidToolItems("category and doc_id must be texts")
+        raise InvalidData("category and doc_id must be texts")
     tools = tuple(_declared(tool, index) for index, tool in enumerate(_listed(raw, "tools")))
     steps = _steps(raw, {tool["function"]["name"] for tool in tools})
     if category.endswith("irrelevance") and any(step.accepted for step in steps):
-        raise InvalidToolItems(f"accepted: category {category!r} wants no call, and calls are accepted")
+        raise InvalidData(f"accepted: category {category!r} wants no call, and calls are accepted")
     extra = {key: value for key, value in raw.items() if key not in _FIELDS}
     return ToolItem(identity, category, _messages(raw), tools, steps, doc_id, extra)
 
@@ -166,7 +144,7 @@ def _messages(raw: Mapping[str, Any]) -> tuple[Message, ...]:
         return (Message("user", raw["question"]),)
     found = tuple(Message.from_dict(each, index=at) for at, each in enumerate(_objects(raw, "messages")))
     if not found:
-        raise InvalidToolItems("messages: none; give at least what the user says")
+        raise InvalidData("messages: none; give at least what the user says")
     return found
 
 
@@ -177,15 +155,15 @@ def _steps(raw: Mapping[str, Any], offered: set[str]) -> tuple[Step, ...]:
     for at, given in enumerate(_objects(raw, "steps")):
         try:
             steps.append(_step(given, offered))
-        except InvalidToolItems as error:
-            raise InvalidToolItems(f"steps[{at}]: {error}") from None
+        except InvalidData as error:
+            raise InvalidData(f"steps[{at}]: {error}") from None
     if not steps:
-        raise InvalidToolItems("steps: none; give at least one, or `accepted`")
+        raise InvalidData("steps: none; give at least one, or `accepted`")
     for at, step in enumerate(steps[:-1]):
         if step.accepted and step.results is None:
-            raise InvalidToolItems(f"steps[{at}]: no results, and steps follow; say what the tools return")
+            raise InvalidData(f"steps[{at}]: no results, and steps follow; say what the tools return")
         if not step.accepted and not steps[at + 1].messages:
-            raise InvalidToolItems(f"steps[{at + 1}]: nothing to read after an answer; give messages of the user's")
+            raise InvalidData(f"steps[{at + 1}]: nothing to read after an answer; give messages of the user's")
     return tuple(steps)
 
 
@@ -193,7 +171,7 @@ def _step(raw: Mapping[str, Any], offered: set[str]) -> Step:
     accepted = _accepted(raw, offered)
     results = raw.get("results")
     if results is not None and (not isinstance(results, list) or len(results) != len(accepted)):
-        raise InvalidToolItems(f"results: give a list of {len(accepted)}, one for each accepted call")
+        raise InvalidData(f"results: give a list of {len(accepted)}, one for each accepted call")
     heard = tuple(Message.from_dict(each) for each in _objects(raw, "messages")) if "messages" in raw else ()
     return Step(accepted, None if results is None or not accepted else tuple(results), heard)
 
@@ -202,25 +180,41 @@ def _accepted(raw: Mapping[str, Any], offered: set[str]) -> tuple[Accepted, ...]
     found: list[Accepted] = []
     for at, call in enumerate(_objects(raw, "accepted")):
         if len(call) != 1:
-            raise InvalidToolItems(f"accepted[{at}]: {len(call)} names; give {{name: {{argument: [values]}}}}")
+            raise InvalidData(f"accepted[{at}]: {len(call)} names; give {{name: {{argument: [values]}}}}")
         ((name, arguments),) = call.items()
         if name not in offered:
-            raise InvalidToolItems(f"accepted[{at}]: {name!r} is none of the tools ({', '.join(sorted(offered))})")
-        lists = isinstance(arguments, dict) and all(isinstance(values, list) for values in arguments.values())
-        if not lists:
-            raise InvalidToolItems(f"accepted[{at}]: give for each argument of {name!r} a list of right values")
+            raise InvalidData(f"accepted[{at}]: {name!r} is none of the tools ({', '.join(sorted(offered))})")
+        if not _in_lists(arguments) or not all(_in_lists(part) for part in _objects_in(arguments)):
+            raise InvalidData(f"accepted[{at}]: give for each argument of {name!r} a list of right values")
         found.append(call)
     return tuple(found)
+
+
+def _in_lists(arguments: Any) -> bool:
+    """Whether each argument has a list of values."""
+    return isinstance(arguments, dict) and all(isinstance(values, list) for values in arguments.values())
+
+
+def _objects_in(arguments: Mapping[str, Sequence[Any]]) -> Iterator[Mapping[str, Any]]:
+    """Objects among right values, alone or in lists: theirs stand in lists, too."""
+    for values in arguments.values():
+        for value in values:
+            yield from (part for part in (value if isinstance(value, list) else [value]) if isinstance(part, dict))
 
 
 def _declared(raw: Any, index: int) -> Mapping[str, Any]:
     body = raw.get("function", raw) if isinstance(raw, dict) else None
     if not isinstance(body, dict) or not isinstance(body.get("name"), str) or not body["name"]:
-        raise InvalidToolItems(f"tools[{index}]: no tool with a name")
+        raise InvalidData(f"tools[{index}]: no tool with a name")
     schema = body.get("parameters")
     if not isinstance(schema, dict | None):
-        raise InvalidToolItems(f"tools[{index}]: parameters of {body['name']!r} are no JSON schema")
+        raise InvalidData(f"tools[{index}]: parameters of {body['name']!r} are no JSON schema")
     parameters = _renamed(schema or {"type": "object", "properties": {}})
+    required = parameters.get("required") or []
+    if not isinstance(parameters.get("properties") or {}, dict) or not isinstance(required, list):
+        raise InvalidData(f"tools[{index}]: properties of {body['name']!r} must be an object, and required a list")
+    if not all(isinstance(name, str) for name in required):
+        raise InvalidData(f"tools[{index}]: required of {body['name']!r} must hold names")
     return {"type": "function", "function": {**body, "parameters": parameters}}
 
 
@@ -245,12 +239,12 @@ def _renamed(schema: Any) -> Any:
 def _listed(raw: Mapping[str, Any], name: str) -> list[Any]:
     found = raw.get(name)
     if not isinstance(found, list):
-        raise InvalidToolItems(f"{name} is {type(found).__name__ if name in raw else 'absent'}: give a list")
+        raise InvalidData(f"{name} is {type(found).__name__ if name in raw else 'absent'}: give a list")
     return found
 
 
 def _objects(raw: Mapping[str, Any], name: str) -> Iterator[dict[str, Any]]:
     for at, each in enumerate(_listed(raw, name)):
         if not isinstance(each, dict):
-            raise InvalidToolItems(f"{name}[{at}] is {type(each).__name__}: give an object")
+            raise InvalidData(f"{name}[{at}] is {type(each).__name__}: give an object")
         yield each

@@ -7,6 +7,7 @@ right call the first that fits; the outcome differs only where one call fits sev
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -158,7 +159,8 @@ def _problem(value: Any, accepted: Sequence[Any], schema: Any) -> str | None:
     declared = typed.get("type")
     expected = _CLASSES.get(declared, named) if isinstance(declared, str) else named
     if expected is float and type(value) is int:
-        value = float(value)
+        with suppress(OverflowError):
+            value = float(value)
     if expected is not None and not _fits(value, accepted, expected, named, typed):
         return f"{value!r} is no {declared or expected.__name__}"
     # Values of another type than declared are compared as they are: BFCL takes them for names of variables
@@ -173,7 +175,8 @@ def _fits(value: Any, accepted: Sequence[Any], expected: type, named: type | Non
     if type(value) is not expected:
         return named is not None and type(value) is named
     inner = schema.get("items")
-    item = _CLASSES.get(inner.get("type", "")) if expected is list and isinstance(inner, dict) else None
+    of = inner.get("type") if isinstance(inner, dict) else None
+    item = _CLASSES.get(of) if expected is list and isinstance(of, str) else None
     return item is None or any(
         not isinstance(each, list) or all(_item_fits(part, each, item) for part in parts) for each in accepted
     )

@@ -1,18 +1,17 @@
 """Answers that were written elsewhere, read as the model's own."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from arriero.evals.data.lines import Problems, read_rows
+from arriero.evals.errors import InvalidData
 from arriero.evals.systems.system import Answer
 from arriero.evals.toolcalls.asking import written_calls
-from arriero.evals.toolcalls.items import InvalidToolItems, ToolItem
+from arriero.evals.toolcalls.items import ToolItem
 from arriero.prompts.dialect import Dialect
 from arriero.prompts.errors import InvalidMessage
 from arriero.prompts.messages import Message
-
-_SHOWN = 20
 
 
 def read_recorded_calls(path: str | Path, items: Sequence[ToolItem], dialect: Dialect) -> tuple[Answer, ...]:
@@ -31,10 +30,10 @@ def read_recorded_calls(path: str | Path, items: Sequence[ToolItem], dialect: Di
         The answers, in the order of the file.
 
     Raises:
-        InvalidToolItems: The file cannot be read, or has bad lines; all are named, up to twenty.
+        InvalidData: The file cannot be read, or has bad lines; all are named, up to twenty.
 
     Example:
-        >>> import tempfile
+        >>> import json, tempfile
         >>> from arriero.evals.toolcalls import SAMPLE, read_tool_items
         >>> items = read_tool_items(SAMPLE)
         >>> line = {"id": items[0].id, "text": '{"name": "star", "parameters": {"plotam": "Hygreax"}}'}
@@ -45,36 +44,25 @@ def read_recorded_calls(path: str | Path, items: Sequence[ToolItem], dialect: Di
         {'plotam': 'Hygreax'}
     """
     file = Path(path)
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidToolItems(f"{file} cannot be read ({error}): give JSON lines in UTF-8") from error
+    problems = Problems(file)
     known = {item.id: item for item in items}
     answers: dict[str, Answer] = {}
-    wrong: list[str] = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+    for number, raw in read_rows(file, problems):
         try:
-            answer = _answer(line, known, dialect)
-            if answer.question_id in answers:
-                raise InvalidToolItems(f"id {answer.question_id!r} is answered twice")
-            answers[answer.question_id] = answer
-        except (InvalidToolItems, InvalidMessage) as error:
-            wrong.append(f"{file}:{number}: {error}")
-    if wrong:
-        more = [f"and {len(wrong) - _SHOWN} more"] if len(wrong) > _SHOWN else []
-        raise InvalidToolItems("\n".join([*wrong[:_SHOWN], *more]))
+            answer = _answer(raw, known, dialect)
+        except (InvalidData, InvalidMessage) as error:
+            problems.add(number, "", str(error))
+            continue
+        if answer.question_id in answers:
+            problems.add(number, "id", f"{answer.question_id!r} is answered twice")
+        answers[answer.question_id] = answer
+    problems.check()
     return tuple(answers.values())
 
 
-def _answer(line: str, items: Mapping[str, ToolItem], dialect: Dialect) -> Answer:
-    try:
-        raw = json.loads(line)
-    except ValueError as error:
-        raise InvalidToolItems(f"no JSON ({error})") from None
-    if not isinstance(raw, dict) or raw.get("id") not in items:
-        raise InvalidToolItems("no object with the id of an item")
+def _answer(raw: Mapping[str, Any], items: Mapping[str, ToolItem], dialect: Dialect) -> Answer:
+    if not isinstance(raw.get("id"), str) or raw["id"] not in items:
+        raise InvalidData(f"id is {raw.get('id')!r}, which is no item's")
     item = items[raw["id"]]
     if "error" in raw:
         return Answer(item.id, "", error=str(raw["error"]))
@@ -82,7 +70,7 @@ def _answer(line: str, items: Mapping[str, ToolItem], dialect: Dialect) -> Answe
         return _read(item, [raw["text"]] if "text" in raw else raw["texts"], dialect)
     messages = raw.get("messages", [raw["calls"]] if "calls" in raw else None)
     if not isinstance(messages, list) or not all(isinstance(calls, list) for calls in messages):
-        raise InvalidToolItems("neither text, texts, calls, messages nor error: give one of them")
+        raise InvalidData("neither text, texts, calls, messages nor error: give one of them")
     found = [
         {"name": call.name, "arguments": dict(call.arguments), "message": at}
         for at, calls in enumerate(messages)
@@ -93,7 +81,7 @@ def _answer(line: str, items: Mapping[str, ToolItem], dialect: Dialect) -> Answe
 
 def _read(item: ToolItem, texts: Any, dialect: Dialect) -> Answer:
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise InvalidToolItems("text must be a text, texts a list of them")
+        raise InvalidData("text must be a text, texts a list of them")
     parsed = [dialect.parse(text, item.tools) for text in texts]
     calls = [call for at, message in enumerate(parsed) for call in written_calls(message, at)]
     said = "\n".join(message.content for message in parsed if message.content)

@@ -154,7 +154,7 @@ async def ask_variant(
         EvalError: There is nothing to ask, or the folder has another run.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        home = Path(folder or scratch) / _folder(system.name)
+        home = Path(folder or scratch) / folder_name(system.name)
         run = await run_system(home, system, questions_of(items, name), name=system.name, **how)
         return scored(system.name, system.fingerprint, items, run.answered().answers, level=level)
 
@@ -238,6 +238,18 @@ def _caveats(variants: Sequence[Variant], margin: float, level: float) -> list[s
     return found
 
 
-def _folder(name: str) -> str:
-    kept = "".join(letter if letter.isalnum() or letter in "-_.+@" else "-" for letter in name)
+def folder_name(variant: str) -> str:
+    """Name of the folder with a variant's answers.
+
+    Args:
+        variant: Name of the variant.
+
+    Returns:
+        The same, but for what folders cannot be called.
+
+    Example:
+        >>> folder_name("http://gpu1:8000/v1")
+        'http---gpu1-8000-v1'
+    """
+    kept = "".join(letter if letter.isalnum() or letter in "-_.+@" else "-" for letter in variant)
     return kept.strip(".") or "variant"

@@ -108,6 +108,10 @@ def test_a_model_is_named_by_folder_and_precision_or_by_server_and_name() -> Non
     served = ModelVariant.parse("http://localhost:8000/v1#org/llama-fp8")
     assert (served.url, served.model, served.name) == ("http://localhost:8000/v1", "org/llama-fp8", "org/llama-fp8")
     assert ModelVariant.parse("https://host/v1").model is None
+    named = ModelVariant.parse(f"small=local:{DEMO}@int8")
+    assert (named.name, named.quantization) == ("small", "int8")
+    assert ModelVariant.parse("https://host/v1?a=b").url == "https://host/v1?a=b"
+    assert ModelVariant.parse("https://ana:secret@host/v1").name == "https://host/v1"
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ import anyio
 import pytest
 
 from arriero import Stack
+from arriero.evals.errors import InvalidData
 from arriero.evals.runs import RunDiffers
 from arriero.evals.toolcalls import (
     SAMPLE,
-    InvalidToolItems,
     ItemScore,
     Prompting,
     ToolCallReport,
@@ -224,7 +224,7 @@ def test_recorded_texts_calls_and_messages_are_scored_alike(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
-        ('{"id": "z", "text": "x"}', "no object with the id of an item"),
+        ('{"id": "z", "text": "x"}', "id is 'z', which is no item's"),
         ('{"id": "a"}', "neither text, texts, calls, messages nor error"),
         ('{"id": "a", "texts": [1]}', "texts a list of them"),
         ('{"id": "a", "calls": [{"arguments": {}}]}', "needs a non-empty string 'name'"),
@@ -235,7 +235,7 @@ def test_bad_recorded_answers_are_named_by_line(tmp_path: Path, row: str, proble
     given = items(tmp_path, line(accepted=f(1)))
     file = tmp_path / "answers.jsonl"
     file.write_text(row + "\n", encoding="utf-8")
-    with pytest.raises(InvalidToolItems, match=problem):
+    with pytest.raises(InvalidData, match=problem):
         read_recorded_calls(file, given, LLAMA)
 
 

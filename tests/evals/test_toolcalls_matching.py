@@ -1,5 +1,6 @@
 """Which calls count as right: the rules of the Berkeley Function Calling Leaderboard."""
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arriero.evals.toolcalls import InvalidToolItems, match_call, pair_calls, read_tool_items
+from arriero.evals.errors import InvalidData
+from arriero.evals.toolcalls import match_call, pair_calls, read_tool_items
 from arriero.evals.toolcalls.items import Accepted
 from arriero.prompts.messages import ToolCall
 
@@ -21,7 +23,7 @@ def tool(name: str = "f", required: tuple[str, ...] = (), **types: Any) -> dict[
     return {"type": "function", "function": {"name": name, "parameters": schema}}
 
 
-def listing(of: str) -> dict[str, Any]:
+def listing(of: str | list[str]) -> dict[str, Any]:
     return {"type": "array", "items": {"type": of}}
 
 
@@ -133,7 +135,7 @@ BAD = [
         r"steps\[0\]: no results",
     ),
     ('{"category": "simple"}', "id is None"),
-    ("nothing", "no JSON"),
+    ("nothing", "is no JSON"),
     ('{"id": "a", "question": "Q?", "tools": [{"name": "f"}], "accepted": [{"g": {}}]}', "'g' is none of the tools"),
     (
         '{"id": "a", "question": "Q?", "tools": [{"name": "f"}], "accepted": [{"f": {"x": 1}}]}',
@@ -159,6 +161,13 @@ BAD = [
         '{"id": "a", "question": "Q?", "tools": [{"name": "f"}], "steps": [{"accepted": []}, {"accepted": []}]}',
         r"steps\[1\]: nothing to read",
     ),
+    (
+        '{"id": "a", "question": "Q?", "tools": [{"name": "f"}], "accepted": [{"f": {"x": [[{"y": 1}]]}}]}',
+        "a list of right values",
+    ),
+    ('{"id": "a", "question": "Q?", "tools": [{"name": "f", "parameters": {"required": 1}}]}', "required a list"),
+    ('{"id": "a", "question": "Q?", "tools": [{"name": "f", "parameters": {"required": [1]}}]}', "must hold names"),
+    ('{"id": "\\ud800", "question": "Q?", "tools": [], "accepted": []}', "half of a surrogate pair"),
 ]
 
 
@@ -166,7 +175,7 @@ BAD = [
 def test_a_bad_line_is_named_with_its_number_and_what_is_wrong(tmp_path: Path, line: str, problem: str) -> None:
     file = tmp_path / "calls.jsonl"
     file.write_text('{"id": "good", "question": "Q?", "tools": [], "accepted": []}\n\n' + line + "\n", encoding="utf-8")
-    with pytest.raises(InvalidToolItems, match=problem) as caught:
+    with pytest.raises(InvalidData, match=problem) as caught:
         read_tool_items(file)
     assert f"{file}:3: " in str(caught.value)
 
@@ -174,14 +183,30 @@ def test_a_bad_line_is_named_with_its_number_and_what_is_wrong(tmp_path: Path, l
 def test_all_bad_lines_are_named_up_to_twenty_and_ids_must_differ(tmp_path: Path) -> None:
     file = tmp_path / "calls.jsonl"
     file.write_text("[]\n" * 25, encoding="utf-8")
-    with pytest.raises(InvalidToolItems, match="and 5 more"):
+    with pytest.raises(InvalidData, match="and 5 more"):
         read_tool_items(file)
     same = '{"id": "a", "question": "Q?", "tools": [], "accepted": []}\n'
     file.write_text(same * 2, encoding="utf-8")
-    with pytest.raises(InvalidToolItems, match=r":2: id 'a' stands in line 1"):
+    with pytest.raises(InvalidData, match=r":2: id: 'a' stands in line 1"):
         read_tool_items(file)
     file.write_text("\n", encoding="utf-8")
-    with pytest.raises(InvalidToolItems, match="holds no items"):
+    with pytest.raises(InvalidData, match="holds no lines"):
         read_tool_items(file)
-    with pytest.raises(InvalidToolItems, match="cannot be read"):
+    with pytest.raises(InvalidData, match="cannot be read"):
         read_tool_items(tmp_path / "absent.jsonl")
+
+
+def test_lines_end_where_json_lines_end_and_files_may_be_packed(tmp_path: Path) -> None:
+    line = {"id": "a", "question": "Line\u2028separators, \u0085 and all?", "tools": [], "accepted": []}
+    file = tmp_path / "calls.jsonl.gz"
+    with gzip.open(file, "wt", encoding="utf-8-sig") as out:
+        out.write(json.dumps(line, ensure_ascii=False) + "\n")
+    (item,) = read_tool_items(file)
+    assert item.messages[0].content == line["question"]
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), float("inf"), None, [[]], {"y": [{}]}, "\ud800"])
+@pytest.mark.parametrize("schema", ["number", {"type": ["array", "null"]}, listing(["string"])])
+def test_whatever_a_model_gives_is_compared(value: Any, schema: Any) -> None:
+    declared = tool(x=schema)
+    assert not match_call(ToolCall("f", {"x": value}), {"f": {"x": [[1], 2.5]}}, declared).exact
