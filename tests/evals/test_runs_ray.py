@@ -1,4 +1,4 @@
-"""A run on a Ray cluster of two nodes, on this machine."""
+"""A run on a Ray cluster on this machine. It has one node: `tests/agents/test_cluster.py` has two."""
 
 import os
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ from arriero.stack.errors import ModelNotReadable
 pytestmark = pytest.mark.anyio
 
 NODE = {
-    "num_cpus": 1,
+    "num_cpus": 2,
     "object_store_memory": 80 * 1024 * 1024,
     "include_dashboard": False,
     "include_log_monitor": False,
@@ -34,7 +34,7 @@ NODE = {
 
 
 @pytest.fixture(scope="module")
-def two_nodes() -> Iterator[str]:
+def one_node() -> Iterator[str]:
     """Address of a cluster, to which this program is connected."""
     with (
         TemporaryDirectory(prefix="ray", dir="/tmp") as folder,  # paths of sockets have to be short
@@ -45,7 +45,6 @@ def two_nodes() -> Iterator[str]:
         patch.setattr("ray._private.ray_constants.ENABLE_RAY_CLUSTER", False)  # else it leaves the loopback interface
         cluster = Cluster(initialize_head=True, head_node_args=NODE | {"temp_dir": folder})
         try:
-            cluster.add_node(**NODE)
             ray.init(address=cluster.address, log_to_driver=False)
             yield cluster.address
         finally:
@@ -58,7 +57,7 @@ def test_a_cluster_that_is_not_there_is_a_typed_error() -> None:
         pass
 
 
-@pytest.mark.usefixtures("two_nodes")
+@pytest.mark.usefixtures("one_node")
 async def test_a_worker_that_dies_loses_no_question_and_answers_none_twice(tmp_path: Path) -> None:
     asked = questions(*["?"] * 9, "kill", "fail long", *["?"] * 9)
     with anyio.fail_after(90):
@@ -75,18 +74,19 @@ async def test_a_worker_that_dies_loses_no_question_and_answers_none_twice(tmp_p
     assert folder.head.system == {"kind": "test", "model": "worker"}
 
 
-@pytest.mark.usefixtures("two_nodes")
+@pytest.mark.usefixtures("one_node")
 async def test_a_system_that_cannot_be_opened_is_the_runs_error() -> None:
     with anyio.fail_after(90), pytest.raises(ModelNotReadable, match="no model there"):
         async with on_ray(unusable, workers=1):
             pass
 
 
-@pytest.mark.usefixtures("two_nodes")
+@pytest.mark.usefixtures("one_node")
 def test_the_command_answers_on_the_cluster(tmp_path: Path) -> None:
     (tmp_path / "asked.jsonl").write_text('{"id": "a", "question": "A?"}\n{"id": "b", "question": "B?"}\n')
     (tmp_path / "said.jsonl").write_text('{"id": "a", "answer": "one"}\n{"id": "b", "answer": "two"}\n')
-    options = ["--answers", tmp_path / "said.jsonl", "--out", tmp_path / "run", "--ray", "auto", "--judge", "none"]
-    done = CliRunner().invoke(app, ["eval", "run", *map(str, [tmp_path / "asked.jsonl", *options])])
+    options = ["--answers", tmp_path / "said.jsonl", "--out", tmp_path / "run", "--judge", "none"]
+    ray_options = ["--ray", "auto", "--workers", 1]
+    done = CliRunner().invoke(app, ["eval", "run", *map(str, [tmp_path / "asked.jsonl", *options, *ray_options])])
     assert done.exit_code == 0, done.output
     assert [item.response for item in RunFolder.open(tmp_path / "run").items()] == ["one", "two"]
