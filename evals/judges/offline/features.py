@@ -11,12 +11,11 @@ from arriero.evals.items import GroundingItem
 from arriero.evals.judges.offline.words import (
     FIRST_PERSON,
     HEDGES,
-    WORD,
     Context,
     Words,
     read_context,
     sentences_of,
-    stem,
+    stems_of,
 )
 
 Weight = Callable[[str], float]
@@ -174,7 +173,7 @@ def read(item: GroundingItem, weight: Weight) -> Reading:
         The counts. For a response without words those of an empty sentence.
     """
     context = read_context(item.context)
-    question = frozenset(stem(word) for word in WORD.findall((item.question or "")[:4000]))
+    question = frozenset(stems_of((item.question or "")[:4000]))
     sentences = sentences_of(item.response)
     both = [_count(words, context, question, weight) for _, _, words in sentences]
     counts = [one for one, _ in both]
@@ -269,7 +268,7 @@ def _closest(weights: Mapping[str, float], total: float, context: Context) -> Cl
     return Closest(top[0], near, window, _share(scores[top[0]], total), _held(weights, near, total), best)
 
 
-def _apart(content: tuple[str, ...], context: Context) -> float:
+def _apart(content: Sequence[str], context: Context) -> float:
     """Share of neighbouring content words that stand in no sentence of the passages together."""
     together = 0
     for one, after in pairwise(content):

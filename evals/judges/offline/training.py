@@ -11,7 +11,7 @@ from arriero.evals.items import GroundingItem
 from arriero.evals.judges.claims import claims_of
 from arriero.evals.judges.offline.features import FEATURES, Reading, read
 from arriero.evals.judges.offline.model import SPREAD, Floats, Gate, Line, Model, inverse_frequency, words_of
-from arriero.evals.judges.offline.words import Words
+from arriero.evals.judges.offline.words import stems_of
 
 Matrix = NDArray[np.float64]
 
@@ -87,7 +87,7 @@ class Part:
 def document_frequency(sets: Mapping[str, Sequence[GroundingItem]]) -> tuple[dict[str, float], float]:
     """Weight of each word by how few sentences of the passages it stands in, and of a word in none."""
     passages = dict.fromkeys(passage for items in sets.values() for item in items for passage in item.context)
-    sentences = {Words(one.text).stems for passage in passages for one in claims_of(passage)}
+    sentences = {tuple(stems_of(one.text)) for passage in passages for one in claims_of(passage)}
     counts = Counter(stemmed for stems in sentences for stemmed in set(stems))
     weights = {word: inverse_frequency(len(sentences), held) for word, held in counts.items() if held >= 3}
     return weights, inverse_frequency(2 * len(sentences), 3)

@@ -1,12 +1,15 @@
 """Text as the offline judge reads it: words by their stems, numbers, names, negation; sentences and their words."""
 
 import re
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import compress, pairwise
+from operator import add
+from typing import TypeVar
 
-from arriero.evals.judges.claims import claims_of
+from arriero.evals.judges.claims import claims_of, places_of
+
+Of = TypeVar("Of")
 
 FUNCTION_WORDS = frozenset(
     "a an the of in to on at for with by from as is are was were be been being am do does did done has have had having"
@@ -64,7 +67,6 @@ _BY_LAST = {
 }
 
 
-@lru_cache(maxsize=100_000)
 def stem(word: str) -> str:
     """A word without its ending, a number in one form.
 
@@ -90,25 +92,49 @@ def stem(word: str) -> str:
     return word[:-1] if len(word) == 4 and word.endswith("s") and not word.endswith("ss") else word
 
 
-class _Seen(dict[str, tuple[str, str, bool, bool]]):
-    """Of each word: stem, lower case, whether it says something by itself, whether it negates.
+class _Kept(dict[str, Of]):
+    """What is known of words, each worked out once; threads may share it, for at worst two work out the same.
 
-    A dictionary that fills itself: looking a word up is most of the work, and takes half as long as a cached call.
+    Looking words up is most of the work, and a dictionary that fills itself takes half as long as a cached call.
     """
 
-    def __missing__(self, word: str) -> tuple[str, str, bool, bool]:
+    def __init__(self, work_out: Callable[[str], Of]) -> None:
+        super().__init__()
+        self.work_out = work_out
+
+    def __missing__(self, word: str) -> Of:
         if len(self) >= _KEPT:
             self.clear()
-        stemmed, lower = stem(word), word.lower().replace("’", "'")
-        negates = lower in NEGATIONS or lower.endswith("n't")
-        says = lower.partition("'")[0] not in FUNCTION_WORDS and not negates  # "it's" says as little as "it"
-        content = stemmed[:1].isdigit() or (len(stemmed) > 1 and says)
-        self[word] = found = stemmed, lower, content, negates
+        self[word] = found = self.work_out(word)
         return found
 
 
+def _lower(word: str) -> str:
+    return word.lower().replace("’", "'")
+
+
+def _negates(word: str) -> bool:
+    lower = _lower(word)
+    return lower in NEGATIONS or lower.endswith("n't")
+
+
+def _says(word: str) -> str:
+    """The stem of a word that says something by itself, and "" for others: "it's" says as little as "it"."""
+    stemmed = stem(word)
+    told = _lower(word).partition("'")[0] not in FUNCTION_WORDS and not _negates(word)
+    return stemmed if stemmed[:1].isdigit() or (len(stemmed) > 1 and told) else ""
+
+
 _KEPT = 100_000
-_seen = _Seen()
+_stem = _Kept(stem).__getitem__
+_said = _Kept(_says).__getitem__
+_lowered = _Kept(_lower).__getitem__
+_negating = _Kept(_negates).__getitem__
+
+
+def stems_of(text: str) -> list[str]:
+    """Stems of all words of a text, in order."""
+    return list(map(_stem, WORD.findall(text)))
 
 
 class Words:
@@ -121,7 +147,7 @@ class Words:
         raw: The words as they stand.
         lower: In lower case.
         stems: Their stems.
-        says: Whether each says something by itself: no function word, no negation.
+        says: Stem of each that says something by itself, and "" for function words and negations.
         content: Stems of those that do, in order.
         negated: Whether it holds a negation.
     """
@@ -130,14 +156,11 @@ class Words:
 
     def __init__(self, text: str) -> None:
         self.raw: list[str] = WORD.findall(text)
-        self.stems: tuple[str, ...] = ()
-        self.lower: tuple[str, ...] = ()
-        self.says: tuple[bool, ...] = ()
-        negates: tuple[bool, ...] = ()
-        if self.raw:
-            self.stems, self.lower, self.says, negates = zip(*map(_seen.__getitem__, self.raw), strict=True)
-        self.content = tuple(compress(self.stems, self.says))
-        self.negated = any(negates)
+        self.stems = list(map(_stem, self.raw))
+        self.lower = list(map(_lowered, self.raw))
+        self.says = list(map(_said, self.raw))
+        self.content = list(filter(None, self.says))
+        self.negated = any(map(_negating, self.raw))
 
     @property
     def numbers(self) -> list[str]:
@@ -158,12 +181,19 @@ class Words:
     @property
     def pairs(self) -> list[str]:
         """Each word with the next, by stems."""
-        return list(map(" ".join, pairwise(self.stems)))
+        return _grouped(self.stems)[0]
 
     @property
     def triples(self) -> list[str]:
         """Each word with the next two, by stems."""
-        return list(map(" ".join, zip(self.stems, self.stems[1:], self.stems[2:], strict=False)))
+        return _grouped(self.stems)[1]
+
+
+def _grouped(stems: list[str]) -> tuple[list[str], list[str]]:
+    """Pairs and triples of neighbours, as text: sets of tuples would keep the garbage collector busy."""
+    spaced = [f"{one} " for one in stems]
+    pairs = list(map(add, spaced, stems[1:]))
+    return pairs, list(map(add, spaced, pairs[1:]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,41 +232,46 @@ class Context:
 @lru_cache(maxsize=32)
 def read_context(passages: tuple[str, ...]) -> Context:
     """The words of passages. Kept for the last 32 contexts: answers about one document come together."""
-    words: set[str] = set()
-    pairs: set[str] = set()
-    triples: set[str] = set()
+    stems: list[str] = []  # of all sentences, "" after each: no pair and no triple of a response holds that
     negated: list[bool] = []
     contents: list[frozenset[str]] = []
-    places: dict[str, list[int]] = {}
     by_passage: list[frozenset[str]] = []
-    said = every = 0
+    said = 0
     for passage in passages:
         first = len(contents)
-        for sentence in claims_of(passage):
-            one = Words(sentence.text)
-            said, every = said + len(one.content), every + len(one.stems)
-            words.update(one.stems)
-            pairs.update(one.pairs)
-            triples.update(one.triples)
-            contents.append(content := frozenset(one.content))
-            for word in content:
-                held = places.setdefault(word, [])
-                if len(held) < _POSTINGS:
-                    held.append(len(negated))
-            negated.append(one.negated)
+        for start, end in places_of(passage):
+            raw = WORD.findall(passage, start, end)
+            stems += map(_stem, raw)
+            stems.append("")
+            content = list(filter(None, map(_said, raw)))
+            said += len(content)
+            contents.append(frozenset(content))
+            negated.append(any(map(_negating, raw)))
         by_passage.append(frozenset().union(*contents[first:]))
+    every, words = len(stems) - len(contents), set(stems) - {""}
+    pairs, triples = _grouped(stems)
     return Context(
         negated,
         words,
         {word[:5] for word in words},
-        pairs,
-        triples,
+        set(pairs),
+        set(triples),
         contents,
-        places,
+        _places(contents),
         by_passage,
         sum(map(len, passages)),
         1 - said / every if every else 0.0,
     )
+
+
+def _places(contents: list[frozenset[str]]) -> dict[str, list[int]]:
+    places: dict[str, list[int]] = {}
+    for number, content in enumerate(contents):
+        for word in content:
+            held = places.setdefault(word, [])
+            if len(held) < _POSTINGS:
+                held.append(number)
+    return places
 
 
 MOST_SENTENCES = 1_000
