@@ -143,14 +143,14 @@ def test_the_judge_is_measured_and_the_rate_corrected(tmp_path: Path) -> None:
 def test_the_corrected_rate_is_right_on_average_and_the_flagged_share_is_not(tmp_path: Path) -> None:
     subject, judging, truth = studied(tmp_path)
     rates = []
-    for seed in range(30):
+    for seed in range(20):
         (tmp_path / "calibration.json").unlink(missing_ok=True)
         rates.append(calibrate(labelled(subject, truth, seed=seed), judging).rate)
     corrected = [rate.corrected for rate in rates if rate.corrected is not None]
     true = float(np.mean(list(truth.values())))
-    assert len(corrected) == 30
+    assert len(corrected) == 20
     assert np.mean([one.value for one in corrected]) == pytest.approx(true, abs=0.015)
-    assert sum(one.low <= true <= one.high for one in corrected) >= 26
+    assert sum(one.low <= true <= one.high for one in corrected) >= 17
     assert all(rate.flagged is not None and rate.flagged.value - true > 0.08 for rate in rates)
 
 

@@ -5,6 +5,8 @@ import re
 import signal
 import subprocess
 import sys
+import threading
+import webbrowser
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -74,6 +76,38 @@ def state(page: str) -> list[object]:
     return found
 
 
+class Person(webbrowser.BaseBrowser):
+    """Somebody who opens a page in this process and labels all of it, in order."""
+
+    def __init__(self) -> None:
+        super().__init__("person")
+        self.says: list[int | None] | None = None
+        self.shown = 0
+
+    def open(self, url: str, new: int = 0, autoraise: bool = True) -> bool:
+        if self.says is None:
+            return False
+        threading.Thread(target=self._label, args=(url, self.says)).start()
+        return True
+
+    def _label(self, url: str, says: list[int | None]) -> None:
+        with plain_client() as client:
+            page = str(client.get(url, follow_redirects=True).url)
+        self.shown = len(state(page))
+        for at, value in enumerate(says):
+            send(page, "PUT", f"labels/{at}", {"value": value, "note": ""})
+        send(page, "POST", "finish", {})
+
+
+@pytest.fixture
+def person(monkeypatch: pytest.MonkeyPatch) -> Iterator[Person]:
+    monkeypatch.setenv("DISPLAY", ":7")
+    found = Person()
+    webbrowser.register("person", None, found, preferred=True)
+    yield found
+    found.says = None  # a browser cannot be unregistered
+
+
 def test_two_people_label_on_their_pages_and_the_command_says_how_far_they_agree(answers: Path) -> None:
     arguments = ("label", answers, "--items", 12, "--annotator", "ana", "--annotator", "ben", "--json")
     with running(*arguments) as (process, pages):
@@ -91,7 +125,7 @@ def test_two_people_label_on_their_pages_and_the_command_says_how_far_they_agree
     assert found["agreement"]["raw"]["value"] == 1.0
 
 
-def test_ctrl_c_keeps_what_was_said_and_a_later_call_goes_on(answers: Path) -> None:
+def test_ctrl_c_keeps_what_was_said(answers: Path) -> None:
     with running("label", answers, "--items", 20, "--annotator", "ana") as (process, pages):
         send(pages["ana"], "PUT", "labels/0", {"value": 1, "note": "snow"})
         process.send_signal(signal.SIGINT)
@@ -99,10 +133,19 @@ def test_ctrl_c_keeps_what_was_said_and_a_later_call_goes_on(answers: Path) -> N
     assert process.returncode == 0, told
     assert "Traceback" not in told
     assert "ana: 1 items labelled" in out
-    with running("label", answers, "--items", 20, "--annotator", "ana") as (process, pages):
-        labels = state(pages["ana"])
-        assert labels[0] == {"value": 1, "note": "snow"}
-        assert len(labels) == 20
+    assert [(one.annotator, one.value, one.note) for one in read_labels(f"{answers}.labels.jsonl")] == [
+        ("ana", 1, "snow")
+    ]
+
+
+def test_the_browser_opens_the_page_and_a_later_call_goes_on(answers: Path, person: Person) -> None:
+    for said, left in (([1, 0, None], 20), ([0], 17)):
+        person.says = list(said)
+        code, out, told = arriero("label", answers, "--items", 20, "--annotator", "ana")
+        assert code == 0, told
+        assert f"ana: {left} of 20 items to label at http://127.0.0.1:" in told
+        assert person.shown == 20
+        assert "ana: 3 items labelled" in out
 
 
 def test_without_a_page_it_says_what_the_labels_say(answers: Path) -> None:
@@ -119,14 +162,12 @@ def test_without_a_page_it_says_what_the_labels_say(answers: Path) -> None:
     assert "1 disputed: mule-0" in out
 
 
-def test_disputed_items_alone_are_shown_to_who_settles_them(answers: Path) -> None:
+def test_disputed_items_alone_are_shown_to_who_settles_them(answers: Path, person: Person) -> None:
     path = answers.with_name("answers.jsonl.labels.jsonl")
     append_label(path, Label("mule-7", "ana", 1), Label("mule-7", "ben", 0), Label("mule-8", "ana", 1))
-    with running("label", answers, "--disputed", "--annotator", "cara") as (process, pages):
-        assert len(state(pages["cara"])) == 1
-        send(pages["cara"], "PUT", "labels/0", {"value": 0, "note": ""})
-        send(pages["cara"], "POST", "finish", {})
-        out, _ = process.communicate(timeout=60)
+    person.says = [0]
+    code, out, _ = arriero("label", answers, "--disputed", "--annotator", "cara")
+    assert (code, person.shown) == (0, 1)
     assert "1 hallucinated, 1 supported" in out
     code, _, told = arriero("label", answers, "--disputed")
     assert (code, "nothing is disputed" in told) == (1, True)
@@ -230,20 +271,17 @@ def test_what_was_found_is_one_json_object_and_more_labels_go_on(truths: Path, t
     assert (code, "PlanDiffers" in told) == (1, True)
 
 
-def test_calibrating_opens_the_page_and_corrects_by_what_people_say(answers: Path) -> None:
+def test_calibrating_opens_the_page_and_corrects_by_what_people_say(answers: Path, person: Person) -> None:
     truth = {item.id: item.label for item in mules(90)}
-    arguments = ("calibrate", answers, "--labels", 30, "--annotator", "ana", "--json")
-    with running(*arguments) as (process, pages):
-        plan = json.loads(Path(f"{answers}.calibration.json").read_text())["plan"]
-        for at, id_ in enumerate(plan["ids"]):
-            send(pages["ana"], "PUT", f"labels/{at}", {"value": truth[id_], "note": ""})
-        send(pages["ana"], "POST", "finish", {})
-        out, told = process.communicate(timeout=60)
-    assert process.returncode == 0, told
+    arriero("calibrate", answers, "--labels", 30, "--no-page")
+    ids = json.loads(Path(f"{answers}.calibration.json").read_text())["plan"]["ids"]
+    person.says = [truth[id_] for id_ in ids]
+    code, out, told = arriero("calibrate", answers, "--labels", 30, "--annotator", "ana", "--json")
+    assert code == 0, told
     found = json.loads(out)
     assert (found["rate"]["labelled"], found["annotators"]) == (30, {"ana": 30})
     assert found["rate"]["correction"] == "PPI++"
-    assert found["rate"]["quality"]["sensitivity"]["n"] == sum(truth[id_] or 0 for id_ in plan["ids"])
+    assert found["rate"]["quality"]["sensitivity"]["n"] == sum(truth[id_] or 0 for id_ in ids)
 
 
 def test_without_labels_nothing_is_corrected_and_that_is_said(answers: Path) -> None:

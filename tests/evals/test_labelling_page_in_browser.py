@@ -132,6 +132,22 @@ def test_the_words_of_a_sentence_are_marked_in_the_passages(tmp_path: Path, brow
         assert "Vesk" in tab.run(marked)
 
 
+@pytest.mark.parametrize("width", [390, 1200])
+def test_the_first_marked_word_is_in_view_and_not_behind_the_buttons(
+    tmp_path: Path, browser: Chromium, width: int
+) -> None:
+    item = GroundingItem("x", ("It was noon. " * 300, "\n\nThe train left Vesk."), "They left Vesk.", question="Where?")
+    with served(kept_in(tmp_path, [item]), "ana") as page:
+        tab = opened(browser, page, width=width)
+        press(tab, "c")
+        tops = "((mark, nav) => [mark.top, mark.bottom, nav.top])(document.querySelector('mark')"
+        top, bottom, buttons = tab.run(
+            f"{tops}.getBoundingClientRect(), document.getElementById('choices').getBoundingClientRect())"
+        )
+        assert 0 <= top < bottom <= buttons
+        assert tab.run("document.querySelectorAll('#passages li')[1].textContent") == "The train left Vesk."
+
+
 def test_when_all_is_done_it_says_so_and_how_far_people_agree(tmp_path: Path, browser: Chromium) -> None:
     with served(kept_in(tmp_path), "ana", "ben") as page:
         page.label_all("ben", [1, 0] * 6)
