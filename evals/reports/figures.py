@@ -106,7 +106,7 @@ def headline(evaluation: Evaluation) -> Headline:
         f"{100 * corrected.low:.1f} to {percent(corrected.high)}",
         _told(corrected),
         f"How: {how.rstrip('.')}.",
-        flagged and f"Before correction {flagged}.",
+        flagged and (f"{_sentence(flagged)}" if method == "labels only" else f"Before correction {flagged}."),
     )
 
 

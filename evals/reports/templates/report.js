@@ -1,6 +1,7 @@
 "use strict";
 (() => {
   const PER_PAGE = 25;
+  const LONG = 20000;
   const VERDICTS = { supported: "✓ supported", contradicted: "✗ contradicted", not_mentioned: "? not mentioned" };
   const list = document.getElementById("list");
   const names = JSON.parse(list.dataset.names);
@@ -266,11 +267,11 @@
 
   function sideOf(side, name) {
     const node = make("div");
-    const said = make("div", { className: "text response", dir: "auto" }, ...marked(side));
+    const said = unrolled(side.response || "", "text response", (from, to) => marked(side, from, to));
     const titled = (title, ...children) => node.append(make("h3", { textContent: title }), ...children);
     if (name) node.append(make("h3", { textContent: name }), make("div", { className: "chips" }, ...chips(side)));
     if (side.failed) titled("Why there is no judgement", make("p", { textContent: side.failed }));
-    titled(side.model ? `Answer of ${side.model}` : "Answer", said, ...key(side));
+    titled(side.model ? `Answer of ${side.model}` : "Answer", said.node, said.more, ...key(side));
     if (side.caveat) titled("Why the score may mean little", make("p", { textContent: side.caveat }));
     if (side.claims) titled("Claims", make("ul", { className: "claims" }, ...side.claims.map((claim, at) => claimed(claim, at, said))));
     if (side.reasons) titled("The judge's reasons", reasons(side.reasons));
@@ -281,13 +282,33 @@
 
   const reasons = (texts) => make("ul", { className: "reasons" }, ...texts.map((text) => make("li", { textContent: text })));
 
+  // A very long text is drawn piece by piece: a browser takes minutes to lay a million letters out at once.
+  function unrolled(text, className, draw) {
+    const node = make("div", { className, dir: "auto" });
+    const more = make("button", { type: "button", onclick: () => { grow(); emphasise(); } });
+    let drawn = 0;
+    function grow() {
+      let end = drawn + LONG;
+      const space = text.indexOf(" ", end);
+      if (space >= 0 && space < end + 100) end = space + 1;
+      else if (/[\uDC00-\uDFFF]/.test(text[end] || "")) end += 1;
+      end = Math.min(end, text.length);
+      node.append(...(text.length > LONG ? [make("div", { dir: "auto" }, ...draw(drawn, end))] : draw(drawn, end)));
+      drawn = end;
+      more.hidden = drawn === text.length;
+      more.textContent = `Show more of it (${(text.length - drawn).toLocaleString("en")} characters)`;
+    }
+    grow();
+    return { node, more, reveal: (at) => { while (at >= drawn && drawn < text.length) grow(); } };
+  }
+
   // Ranges may overlap: the text is cut wherever one begins or ends, and each piece knows all that cover it.
-  function marked(side) {
+  function marked(side, from, to) {
     const text = side.response || "";
     const ranges = [...(side.spans || []).map((span) => [...span, "judge"]), ...(side.marked || []).map((span) => [...span, "people"])];
     (side.claims || []).forEach((claim, at) => { if (claim.span) ranges.push([...claim.span, at]); });
-    const inside = (at) => Math.min(Math.max(at, 0), text.length);
-    const cuts = [...new Set([0, text.length, ...ranges.flatMap(([start, end]) => [inside(start), inside(end)])])].sort((a, b) => a - b);
+    const inside = (at) => Math.min(Math.max(at, from), to);
+    const cuts = [...new Set([from, to, ...ranges.flatMap(([start, end]) => [inside(start), inside(end)])])].sort((a, b) => a - b);
     return cuts.slice(1).map((end, at) => {
       const piece = text.slice(cuts[at], end);
       const over = ranges.filter((range) => range[0] <= cuts[at] && range[1] >= end);
@@ -310,7 +331,8 @@
   function claimed(claim, at, said) {
     const tone = claim.verdict === "supported" ? "good" : "bad";
     const choose = () => {
-      for (const piece of said.querySelectorAll("[data-claims]")) {
+      said.reveal(claim.span[0]);
+      for (const piece of said.node.querySelectorAll("[data-claims]")) {
         piece.classList.toggle("chosen", piece.dataset.claims.split(" ").includes(String(at)));
       }
     };
@@ -324,10 +346,13 @@
     const numbers = side.passages || [];
     const texts = await Promise.all(numbers.map(passage));
     const title = (at) => (side.names && side.names[at]) || `passage ${at + 1}`;
-    node.replaceChildren(...texts.map((text, at) => make("div", { className: "passage" },
-      make("div", { className: "chips" }, make("span", { className: "quiet", textContent: title(at) }),
-        (side.cited || []).includes(at) ? chip("cited") : null),
-      make("div", { className: "text", dir: "auto", textContent: text === null ? "left out to keep this page small" : text }))));
+    node.replaceChildren(...texts.map((found, at) => {
+      const text = found === null ? "left out to keep this page small" : found;
+      const told = unrolled(text, "text", (from, to) => [text.slice(from, to)]);
+      return make("div", { className: "passage" },
+        make("div", { className: "chips" }, make("span", { className: "quiet", textContent: title(at) }),
+          (side.cited || []).includes(at) ? chip("cited") : null), told.node, told.more);
+    }));
     if (!numbers.length) node.append(make("p", { className: "quiet small", textContent: "none: the answer rests on nothing" }));
     for (const one of node.querySelectorAll(".text")) if (one.scrollHeight > one.clientHeight + 1) one.tabIndex = 0;
     emphasise();
