@@ -14,7 +14,7 @@ from arriero.evals.statistics.correction import LEAST_LABELS
 from arriero.evals.statistics.difference import prediction_powered_difference
 from arriero.evals.statistics.estimate import Clusters, Estimate, Floats, group_ids
 from arriero.evals.statistics.intervals import design_effect
-from arriero.evals.statistics.paired import Comparison, Conclusion, compare, conclude, holm
+from arriero.evals.statistics.paired import Comparison, Conclusion, compare, conclude, excludes_none, holm
 from arriero.evals.statistics.power import difference_for_items
 
 By = Literal["labels", "judge"]
@@ -51,9 +51,9 @@ class RunComparison:
         corrected: Difference of the rates of hallucination: that of the labels, or that of the flags corrected by the
             pairs that have labels; None where there are too few.
         refused: Why the flags were not corrected; None where they were, or where labels decide.
-        conclusion: From the corrected difference where there is one, else from that of the flags. Among several
-            candidates `worse` and `better` need an adjusted p value that says so too.
-        p_adjusted: The p value, adjusted for several candidates by Holm's method.
+        conclusion: From the corrected difference where there is one, else from that of the flags. `worse` and `better`
+            need the interval and the adjusted p value; `not worse` is said of each candidate by itself.
+        p_adjusted: The p value of the difference that decides, adjusted for several candidates by Holm's method.
         smallest: Difference that as many items with as many flips show in 8 of 10 studies.
         pairs: The pairs that were compared.
         labelled: Pairs with labels on both sides.
@@ -122,8 +122,8 @@ def compare_runs(
     if not candidates:
         raise EvalError("there is nothing to compare with the baseline: give at least one candidate")
     found = [_compared(base, one, margin=margin, by=by, pair=pair, draws=draws, seed=seed) for one in candidates]
-    adjusted = holm([one.found.p_value for one in found])
-    return tuple(_adjusted(one, p_value, len(found)) for one, p_value in zip(found, adjusted, strict=True))
+    adjusted = holm([one.p_adjusted for one in found])
+    return tuple(_adjusted(one, p_value) for one, p_value in zip(found, adjusted, strict=True))
 
 
 def paired(base: Sequence[Judged], candidate: Sequence[Judged], *, field: str | None = None) -> tuple[Pair, ...]:
@@ -195,9 +195,10 @@ def _compared(
     found = compare(before, after, margin=margin, clusters=clusters, draws=draws, level=base.level, seed=seed)
     corrected: Estimate | None = found.difference
     refused: str | None = None
+    p_value = found.p_value
     if by == "judge":
         random = base.random_labels and candidate.random_labels
-        corrected, refused = _corrected(judged, base.level) if random else (None, _CHOSEN)
+        corrected, p_value, refused = _corrected(judged, found, base.level) if random else (None, p_value, _CHOSEN)
     return RunComparison(
         base=base.name,
         candidate=candidate.name,
@@ -205,8 +206,8 @@ def _compared(
         found=found,
         corrected=corrected,
         refused=refused,
-        conclusion=conclude(corrected or found.difference, margin),
-        p_adjusted=found.p_value,
+        conclusion=conclude(corrected or found.difference, margin, p_value),
+        p_adjusted=p_value,
         smallest=_smallest(after - before, clusters, base.level),
         pairs=tuple(used),
         labelled=len(labelled),
@@ -218,14 +219,19 @@ def _compared(
     )
 
 
-def _corrected(judged: Sequence[Pair], level: float) -> tuple[Estimate | None, str | None]:
+def _corrected(judged: Sequence[Pair], flags: Comparison, level: float) -> tuple[Estimate | None, float, str | None]:
+    """The corrected difference with its p value; else why there is none, with that of the flags."""
     labelled = [one for one in judged if one.base.label is not None and one.candidate.label is not None]
     rest = [one for one in judged if one.base.label is None or one.candidate.label is None]
     if not labelled:
-        return None, f"no pair has labels on both sides: label both answers of at least {LEAST_LABELS} questions"
+        return (
+            None,
+            flags.p_value,
+            f"no pair has labels on both sides: label both answers of at least {LEAST_LABELS} questions",
+        )
     clustered = clusters_of([_document(one) for one in judged]) is not None
     try:
-        found = prediction_powered_difference(
+        found, p_value = prediction_powered_difference(
             np.array([_label(one.candidate) - _label(one.base) for one in labelled]),
             _scores(labelled),
             _scores(rest) if rest else _scores(labelled),
@@ -234,8 +240,8 @@ def _corrected(judged: Sequence[Pair], level: float) -> tuple[Estimate | None, s
             level=level,
         )
     except CorrectionRefused as error:
-        return None, str(error)
-    return found, None
+        return None, flags.p_value, str(error)
+    return found, p_value, None
 
 
 def _caveats(
@@ -265,17 +271,23 @@ def _caveats(
     return found
 
 
-def _adjusted(found: RunComparison, p_value: float, candidates: int) -> RunComparison:
+def _adjusted(found: RunComparison, p_value: float) -> RunComparison:
     """With the p value for several candidates; a conclusion that it does not bear out is taken back."""
-    conclusion, caveats = found.conclusion, found.caveats
-    if candidates > 1 and conclusion in ("worse", "better") and p_value > 1 - found.level:
-        passes = (found.corrected or found.found.difference).high < found.found.margin
-        conclusion = "not worse" if passes else "undecided"
-        caveats = (
-            *caveats,
-            f"{found.candidate} alone would count as {found.conclusion}; among {candidates} candidates one may look so"
-            f" by chance (adjusted p {p_value:.3f}).",
+    decisive, level = found.corrected or found.found.difference, 1 - found.level
+    caveats = found.caveats
+    if excludes_none(decisive) != (found.p_adjusted <= level):
+        differ, alike = f"the test (p {found.p_adjusted:.3f})", "its interval"
+        if excludes_none(decisive):
+            differ, alike = alike, differ
+        caveats += (
+            f"{found.candidate} is on the edge: {differ} tells the two apart, {alike} does not. That decides nothing.",
         )
+    elif found.conclusion in ("worse", "better") and p_value > level:
+        caveats += (
+            f"{found.candidate} alone would count as {found.conclusion}; among several candidates one may look so by"
+            f" chance (adjusted p {p_value:.3f}).",
+        )
+    conclusion = conclude(decisive, found.found.margin, p_value)
     return replace(found, p_adjusted=p_value, conclusion=conclusion, caveats=caveats)
 
 

@@ -16,7 +16,7 @@ def prediction_powered_difference(
     clusters: Clusters = None,
     unlabelled_clusters: Clusters = None,
     level: float = 0.95,
-) -> Estimate:
+) -> tuple[Estimate, float]:
     """Difference of two rates from pairs that people labelled, sharpened by a judge's scores on all other pairs.
 
     Right whatever the judge is worth, as long as one judge saw both systems and the labelled pairs are a random sample
@@ -31,7 +31,8 @@ def prediction_powered_difference(
         level: How often the interval is to hold the truth.
 
     Returns:
-        The candidate's rate less the baseline's.
+        The candidate's rate less the baseline's, and the two-sided p value of the same t statistic: how odd it would
+        be if both were alike. It is below 1 - level just where the interval excludes 0.
 
     Raises:
         CorrectionRefused: There are fewer than 20 labelled pairs, or they are of fewer than 3 clusters.
@@ -45,9 +46,9 @@ def prediction_powered_difference(
         >>> random = np.random.default_rng(0)
         >>> truth = (random.random(2_000) < 0.10).astype(int) - (random.random(2_000) < 0.05)
         >>> scores = truth * 0.6 + random.normal(0, 0.2, 2_000)
-        >>> found = prediction_powered_difference(truth[:150], scores[:150], scores[150:])
-        >>> bool(found.low < 0.05 < found.high)
-        True
+        >>> found, p_value = prediction_powered_difference(truth[:150], scores[:150], scores[150:])
+        >>> bool(found.low < 0.05 < found.high), p_value < 0.05
+        (True, True)
     """
     from scipy import special
 
@@ -65,4 +66,5 @@ def prediction_powered_difference(
     error = float(np.sqrt(found.variance + 2 / (truth.size + 2) ** 2))
     half = float(special.stdtrit(found.freedom, (1 + level) / 2)) * error
     low, high = max(-1.0, value - half), min(1.0, value + half)
-    return Estimate(value, low, high, truth.size + rest.size, "PPI++", level)
+    p_value = 2 * float(special.stdtr(found.freedom, -abs(value) / error))
+    return Estimate(value, low, high, truth.size + rest.size, "PPI++", level), p_value

@@ -24,8 +24,8 @@ class Comparison:
         flips: Items by (baseline, candidate): 0 or 1 each.
         p_value: Exact McNemar: how odd the flips would be if both were alike; over clusters, `sign_flip`.
         margin: Largest increase that still counts as not worse.
-        conclusion: From the interval alone: `worse` or `better` when it excludes 0, `not worse` when it stays below
-            the margin, else `undecided`. A wide interval around 0 is undecided, never equal.
+        conclusion: `worse` or `better` when the interval excludes 0 and the test says so too, `not worse` when the
+            interval stays below the margin, else `undecided`. A wide interval around 0 is undecided, never equal.
         resampled: The difference with the interval of a paired cluster bootstrap, beside the one that decides; None
             for independent items. Too narrow where few clusters hold a flip.
     """
@@ -79,12 +79,13 @@ def compare(
     lost, won = flips[0, 1], flips[1, 0]
     if clusters is None:
         difference = tango(lost, won, before.size, level=level)
-        return Comparison(difference, flips, mcnemar(lost, won), margin, conclude(difference, margin))
+        p_value = mcnemar(lost, won)
+        return Comparison(difference, flips, p_value, margin, conclude(difference, margin, p_value))
     ids = group_ids(clusters, before.size)
     difference = cluster_tango(after - before, ids, level=level)
     resampled = cluster_bootstrap(after - before, ids, draws=draws, level=level, seed=seed)
     p_value = sign_flip(np.bincount(ids, after - before))
-    return Comparison(difference, flips, p_value, margin, conclude(difference, margin), resampled)
+    return Comparison(difference, flips, p_value, margin, conclude(difference, margin, p_value), resampled)
 
 
 def sign_flip(sums: ArrayLike) -> float:
@@ -264,10 +265,16 @@ def _score(lost: float, won: float, n: float, difference: float) -> float:
     return distance / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, distance)
 
 
-def conclude(difference: Estimate, margin: float) -> Conclusion:
-    """What an interval of a difference says, given the largest increase that counts as not worse."""
-    if difference.low > 0:
-        return "worse"
-    if difference.high < 0:
-        return "better"
+def conclude(difference: Estimate, margin: float, p_value: float) -> Conclusion:
+    """What a difference says, given the largest increase that counts as not worse.
+
+    The interval is a score interval, the test exact: at the edge they may disagree, and then nothing is concluded.
+    """
+    if p_value <= 1 - difference.level and excludes_none(difference):
+        return "worse" if difference.low > 0 else "better"
     return "not worse" if difference.high < margin else "undecided"
+
+
+def excludes_none(difference: Estimate) -> bool:
+    """Whether an interval says that there is a difference."""
+    return difference.low > 0 or difference.high < 0

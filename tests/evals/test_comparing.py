@@ -135,6 +135,27 @@ def test_of_several_candidates_one_that_may_be_so_by_chance_is_taken_back() -> N
     assert any("alone would count as worse" in caveat for caveat in several[0].caveats)
 
 
+def test_an_interval_and_a_test_that_disagree_decide_nothing() -> None:
+    (found,) = compare_runs(run("a", [0] * 85 + [1] * 11), [run("b", [0] * 62 + [1] * 23 + [0] * 11)])
+    assert found.found.difference.low > 0
+    assert found.p_adjusted > 0.05
+    assert found.conclusion == "undecided"
+    assert any("its interval tells the two apart, the test (p 0.058) does not" in one for one in found.caveats)
+
+
+def test_the_p_value_is_that_of_the_difference_that_decides() -> None:
+    """A judge that is harder on one system sees a difference for sure, and there is none."""
+    rng = np.random.default_rng(4)
+    truth = rng.random(1_000) < 0.1
+    harder = truth | (rng.random(1_000) < 0.2)
+    base = run("a", list(truth), labelled=200)
+    (found,) = compare_runs(base, [run("b", list(truth), flags=list(harder), labelled=200)])
+    assert found.found.p_value < 0.001
+    assert found.p_adjusted > 0.05
+    assert found.conclusion != "worse"
+    assert not any("on the edge" in caveat for caveat in found.caveats)
+
+
 def test_runs_that_are_alike_are_not_worse_only_with_enough_items() -> None:
     few = compare_runs(run("a", [0] * 45 + [1] * 5), [run("b", [0] * 45 + [1] * 5)])[0]
     many = compare_runs(run("a", [0] * 1_800 + [1] * 200), [run("b", [0] * 1_800 + [1] * 200)])[0]
@@ -189,9 +210,11 @@ def test_exchanging_systems_mirrors_every_difference(rows: list[tuple[int, int]]
 def test_it_mirrors_the_corrected_difference_too(seed: int) -> None:
     before, after, flagged, flagged_after = systems(seed, items=150)
     truth, said = after.astype(int) - before, flagged_after.astype(int) - flagged
-    one = prediction_powered_difference(truth[:60], said[:60], said[60:])
-    other = prediction_powered_difference(-truth[:60], -said[:60], -said[60:])
+    one, p_value = prediction_powered_difference(truth[:60], said[:60], said[60:])
+    other, mirrored = prediction_powered_difference(-truth[:60], -said[:60], -said[60:])
     assert (one.value, one.low, one.high) == pytest.approx((-other.value, -other.high, -other.low))
+    assert p_value == pytest.approx(mirrored)
+    assert (p_value < 0.05) is (one.low > 0 or one.high < 0)
 
 
 @settings(deadline=None)

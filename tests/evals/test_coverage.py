@@ -13,6 +13,8 @@ from arriero.evals.statistics import (
     cluster_bootstrap,
     cluster_tango,
     cluster_wilson,
+    compare,
+    holm,
     prediction_powered,
     prediction_powered_difference,
     rogan_gladen,
@@ -99,6 +101,7 @@ def rate_of_judge(data: Study) -> Estimate:
     return cluster_wilson(data.flags, data.clusters if clusters_of(data) else None)
 
 
+TOLD_APART = ("worse", "better")
 JUDGES = [(0.9, 0.95), (0.8, 0.8), (0.6, 0.7)]
 
 
@@ -230,8 +233,8 @@ def test_the_difference_of_flags_corrected_by_labelled_pairs_covers(
         data = both(rng, JUDGED + labelled, size, judge)
         known, rest = slice(0, labelled), slice(labelled, None)
         parts = {} if size == 1 else {"clusters": data.clusters[known], "unlabelled_clusters": data.clusters[rest]}
-        found = prediction_powered_difference(data.differences[known], data.flagged[known], data.flagged[rest], **parts)
-        return found, data.truth
+        rows = data.differences[known], data.flagged[known], data.flagged[rest]
+        return prediction_powered_difference(*rows, **parts)[0], data.truth
 
     assert 93 <= covered(difference, seed=labelled + size) <= 97
 
@@ -244,3 +247,34 @@ def test_the_difference_of_flags_alone_does_not() -> None:
         return cluster_tango(data.flagged, data.clusters), data.truth
 
     assert covered(difference, seed=3) < 50
+
+
+@pytest.mark.parametrize(("items", "size"), [(60, 1), (300, 1), (300, 5), (1_000, 20)])
+def test_systems_that_are_alike_are_seldom_told_apart(items: int, size: int) -> None:
+    rng = np.random.default_rng(items + size)
+
+    def told_apart() -> bool:
+        data = both(rng, items, size, (1, 1), more=0.0)
+        after = data.differences == 1
+        clusters = None if size == 1 else data.clusters
+        return compare(data.differences == -1, after, margin=0.05, clusters=clusters, draws=1).conclusion in TOLD_APART
+
+    assert 100 * float(np.mean([told_apart() for _ in range(STUDIES)])) <= 5
+
+
+def test_a_judge_that_is_harder_on_all_candidates_tells_none_of_them_apart_once_it_is_corrected() -> None:
+    """Three candidates that are as good as the baseline: any of them is told apart in 1 of 20 studies at most."""
+    rng = np.random.default_rng(11)
+
+    def candidate(flagged: Any, truth: Any) -> float:
+        after = np.where(rng.random(JUDGED) < 0.8, truth, rng.random(JUDGED) < RATE)
+        said = np.where(after, 0.9, 0.35) > rng.random(JUDGED)
+        labels, flags = after.astype(float) - truth, said.astype(float) - flagged
+        return prediction_powered_difference(labels[:200], flags[:200], flags[200:])[1]
+
+    def found_any() -> bool:
+        truth = rng.random(JUDGED) < RATE
+        flagged = np.where(truth, 0.7, 0.1) > rng.random(JUDGED)
+        return min(holm([candidate(flagged, truth) for _ in range(3)])) <= 0.05
+
+    assert 100 * float(np.mean([found_any() for _ in range(STUDIES)])) <= 6
