@@ -165,11 +165,14 @@ def _item_id(answer: Answer) -> str:
 
 
 def _traced(judged: Judged, questions: Mapping[str, Question], answer: Answer | None) -> Judged:
-    """With its answer, and where its error came from: by what people said, else by the judge's flag."""
+    """With its answer, and where its error came from: by what people said, else by the judge's flag.
+
+    A flag on a refusal alone is none: judges find no passage that says "the documents do not tell".
+    """
     if answer is None:
         return judged
     question = questions.get(answer.question_id)
-    hallucinated = bool(judged.flagged if judged.label is None else judged.label)
+    hallucinated = bool(judged.flagged and not answer.refused if judged.label is None else judged.label)
     found = None if question is None else cause(question, answer, hallucinated)
     return replace(judged, answer=answer, cause=found)
 

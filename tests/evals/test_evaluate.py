@@ -280,3 +280,19 @@ def test_a_run_is_told_by_its_questions_answers_and_failures() -> None:
     assert dict(found.causes) == {"retrieval missed": 1}
     assert [one.cause for one in found.items] == [None, "retrieval missed"]
     assert "The system failed on 1 of 3 questions, which are left out (the engine timed out: 1)" in caveats(found)
+
+
+def test_a_right_refusal_is_no_error_whatever_the_judge_flags() -> None:
+    questions = {name: Question(name, "Who?", answerable=False) for name in ("refused", "told")}
+    passages = (Passage("p", "Mules walk."),)
+    answers = [
+        Answer("refused", "The documents do not say.", passages=passages, refused=True),
+        Answer("told", "Ana.", passages=passages, refused=False),
+    ]
+    items = [answer.item(questions[answer.question_id]) for answer in answers]
+    said = [Judgement(item.id, "mine", 0.9) for item in items]
+    found = evaluate(
+        items, said, judge={"name": "mine"}, threshold=0.5, name="mules", questions=questions, answers=answers
+    )
+    assert [one.cause for one in found.items] == [None, "answer ignored"]
+    assert found.causes == {"answer ignored": 1}
