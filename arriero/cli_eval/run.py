@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from arriero.evals.evaluation import Evaluation
     from arriero.evals.items import QuestionSet
     from arriero.evals.runs import RunFolder, Subject
+    from arriero.evals.systems.system import System
 
 _READABLE = {"exists": True, "readable": True}
 
@@ -86,6 +87,8 @@ def run(
     run was left, even after kill -9. The folder gets report.html and report.json.
     """
     check_form(markdown=markdown, as_json=as_json, items=False)
+    if judge == "none" and (html is not None or markdown or as_json or fail_above is not None):
+        raise typer.BadParameter("without a judge there is no report, nor a rate to hold", param_hint="--judge")
     asked, file = _questions(questions, corpus, documents, limit, seed)
     test = UnderTest(
         engine=engine,
@@ -186,6 +189,7 @@ async def _answered(
 
     if ray is None:
         async with opened(test) as system:
+            _tell_unasked(system, asked)
             return await run_system(folder, system, asked, concurrency=concurrency, **how)
     from arriero.evals.runs.cluster import connected, on_ray
 
@@ -217,6 +221,19 @@ def _tell_size(asked: "QuestionSet") -> None:
     count, documents = len(asked.questions), len({one.doc_id or one.id for one in asked.questions})
     if count:
         typer.echo(Plan(per_document=max(1.0, count / documents)).expectation(count), err=True)
+
+
+def _tell_unasked(system: "System", asked: "QuestionSet") -> None:
+    from arriero.evals.systems.recorded import RecordedSystem
+
+    if not isinstance(system, RecordedSystem):
+        return
+    if unasked := sorted(system.ids - {question.id for question in asked.questions}):
+        typer.echo(
+            f"{len(unasked)} of {len(system.ids)} recorded answers are to questions that are not asked, such as"
+            f" {one_line(unasked[0])}",
+            err=True,
+        )
 
 
 def _tell_errors(kept: "RunFolder") -> None:

@@ -81,7 +81,8 @@ async def engine_facts(
     folder, server = getattr(engine, "folder", None), getattr(engine, "server", None)
     if folder is not None:
         facts |= await anyio.to_thread.run_sync(folder_facts, Path(folder))
-        versions |= version_of("torch", "transformers")
+        rounded = getattr(engine, "quantization", None) in ("int8", "int4")
+        versions |= version_of("torch", "transformers", *(["torchao"] if rounded else []))
     elif server is not None:
         facts |= await served_facts(server, engine.model)
     told = {"revision": revision, "quantization": quantization or getattr(engine, "quantization", None)}

@@ -154,6 +154,7 @@ def test_a_run_without_any_answer_has_failed(asked: Path, tmp_path: Path) -> Non
     code, shown, told = arriero(asked, "--answers", tmp_path / "others.jsonl", "--out", tmp_path / "run")
     assert (code, shown) == (1, "")
     assert "30 of 30 questions have no answer" in told
+    assert "1 of 1 recorded answers are to questions that are not asked, such as nobody asked" in told
 
 
 def test_the_bundled_model_may_judge_and_the_report_be_markdown(asked: Path, recorded: Path, tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ from arriero.evals.systems.facts import engine_facts
 from arriero.evals.systems.rag import RagSystem
 from arriero.evals.systems.retrieval import BM25
 from arriero.examples.documents import agent as documents_agent
+from arriero.models import DEMO
 from arriero.stack.engine import Sampling
+from arriero.stack.engines.local import TransformersEngine
 from arriero.stack.errors import ContextTooLong, EngineUnavailable
 from arriero.testing import Say, call, scripted_stack
 from arriero.tools import knowledge_search
@@ -81,6 +83,9 @@ async def test_the_bundled_model_is_known_by_its_weights(demo: Stack) -> None:
     assert {"arriero", "torch", "transformers"} <= set(facts["versions"])  # type: ignore[call-overload]
     told = await engine_facts(demo.engine, revision="r7", quantization="fp8")
     assert (told["revision"], told["quantization"]) == ("r7", "fp8")
+    rounded = await engine_facts(TransformersEngine(DEMO, quantization="int8"))
+    assert (rounded["quantization"], rounded["revision"]) == ("int8", facts["revision"])
+    assert "torchao" in rounded["versions"]  # type: ignore[operator]
 
 
 async def test_all_that_decides_answers_is_in_the_fingerprint() -> None:
