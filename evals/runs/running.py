@@ -107,7 +107,8 @@ async def run_system(
         shared = opened.enter_context(AnswerCache(cache)) if cache is not None else None
         total = len(questions.questions) * repeats
         tally = opened.enter_context(shown(progress, total, "run", total - len(left)))
-        await _Run(system, left, seed, append, shared, tally).answer_all(concurrency)
+        known = any(answer.error is None for answer in kept.values())
+        await _Run(system, left, seed, append, shared, tally, answered=known).answer_all(concurrency)
     return run
 
 
@@ -126,10 +127,12 @@ class _Run:
         append: _Appends,
         cache: AnswerCache | None,
         tally: Tally,
+        *,
+        answered: bool,
     ) -> None:
         self._system, self._left, self._seed = system, iter(left), seed
         self._append, self._cache, self._tally = append, cache, tally
-        self._answered = False
+        self._answered = answered  # a few that fail at the end of a run are their own fault
         self._held: list[tuple[_Task, ArrieroError]] = []  # failures that the next questions explain
         self._stopped: BaseException | None = None
 

@@ -97,6 +97,15 @@ async def test_even_one_question_tells_that_the_engine_is_gone(tmp_path: Path) -
     assert RunFolder.open(tmp_path / "run").answers() == {}
 
 
+async def test_a_last_question_that_always_fails_does_not_keep_a_run_from_its_end(tmp_path: Path) -> None:
+    asked = questions("?", "?", "fail unavailable")
+    begun = RunFolder.create(tmp_path / "run", asked, system=AskedSystem().fingerprint)
+    with begun.answering() as append:  # as a run that was killed before the last one
+        append(Answer("q0", "Yes."), Answer("q1", "Yes."))
+    folder = await run(tmp_path / "run", AskedSystem(), asked)
+    assert errors(folder)["q2"] == "EngineUnavailable: nothing answers there"
+
+
 async def test_a_cancelled_run_keeps_its_answers(tmp_path: Path) -> None:
     system = AskedSystem(go=tmp_path / "go")
     asked = questions("?", "?", "wait", "wait")
