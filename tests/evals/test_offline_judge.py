@@ -77,6 +77,34 @@ def test_spans_hold_the_words_that_are_not_found() -> None:
     assert marked("A grown mule eats 7 kg of hay a day.") == []
 
 
+@pytest.mark.parametrize("marker", [" [1]", "[1]", " [1, 2]", " [1][3]", " [2–4]"])
+def test_a_marker_of_a_citation_is_no_number(marker: str) -> None:
+    plain = said("A grown mule eats 7 kg of hay a day. It eats fresh turnips.")
+    cited = said(f"A grown mule eats 7 kg of hay a day{marker}. It eats fresh turnips{marker}.")
+    assert cited.reasons == plain.reasons
+    assert [claim.verdict for claim in cited.claims] == [claim.verdict for claim in plain.claims]
+    assert cited.claims[0].text == f"A grown mule eats 7 kg of hay a day{marker}."
+    assert marked(f"Mules{marker} eat turnips{marker}.") == ["turnips"]
+    assert said("[1]").score == 0.0
+
+
+@pytest.mark.parametrize(
+    "refusal", ["The documents do not say.", "I'm sorry. I don't have information on that in the documents [1]."]
+)
+def test_a_refusal_claims_nothing_and_says_so(refusal: str) -> None:
+    one = said(refusal)
+    assert (one.claims, one.spans) == ((), ())
+    assert one.reasons == ("says that it cannot answer, and claims nothing else",)
+    assert "a refusal is wrong where the passages do answer" in str(one.caveat)
+
+
+def test_what_stands_beside_a_refusal_is_claimed() -> None:
+    one = said("The documents do not say. Camels drink salted coffee in Norway.")
+    assert [claim.text for claim in one.claims] == ["Camels drink salted coffee in Norway."]
+    assert one.claims[0].score == one.score
+    assert len(said("I am not sure, but camels drink salted coffee.").claims) == 1
+
+
 def test_a_number_changed_in_a_known_sentence_reads_as_contradicted() -> None:
     claims = said("A grown mule eats 70 kg of hay and 20 kg of turnips each morning.").claims
     assert [claim.verdict for claim in claims] == ["contradicted"]
@@ -84,9 +112,9 @@ def test_a_number_changed_in_a_known_sentence_reads_as_contradicted() -> None:
 
 def test_a_response_scores_as_its_worst_claim(real: list[GroundingItem]) -> None:
     for item, one in zip(real, judged(*real), strict=True):
-        assert one.score == max(claim.score for claim in one.claims)
+        assert one.score == max((claim.score for claim in one.claims), default=one.score)
         assert all(item.response[claim.span.start : claim.span.end] == claim.text for claim in one.claims if claim.span)
-        flagged = one.score >= OfflineJudge().threshold
+        flagged = bool(one.claims) and one.score >= OfflineJudge().threshold
         assert flagged == any(claim.verdict != "supported" for claim in one.claims)
 
 

@@ -20,7 +20,7 @@ def spans_of(response: str, start: int, end: int, words: Words, closest: Closest
     A missing word takes the function word before it along, and the ones between it and the next missing word.
 
     Args:
-        response: The response.
+        response: The response, without markers of citations.
         start: First character of the sentence.
         end: The one after its last.
         words: Its words.

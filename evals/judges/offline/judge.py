@@ -1,6 +1,7 @@
 """The judge that needs no model server."""
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -13,8 +14,9 @@ from arriero.evals.judgement import Claim, Judgement
 from arriero.evals.judges.offline.features import Reading, read
 from arriero.evals.judges.offline.findings import reasons_of, spans_of, verdict_of
 from arriero.evals.judges.offline.model import SHIPPED, Model, load
-from arriero.evals.judges.offline.words import MOST_SENTENCES, WORD
+from arriero.evals.judges.offline.words import MOST_SENTENCES, WORD, without_citations
 from arriero.evals.measures.language import language
+from arriero.evals.systems.refusal import RefusalRule
 
 VERSION = 1
 """Counted up when the same model comes to mean other scores."""
@@ -27,6 +29,10 @@ _REASONS = 6
 _UNLIKE = 0.5
 _FUNCTION_WORDS = 0.3
 _SAMPLE = 2_000
+_RULE = RefusalRule()
+_SORRY = re.compile(r"(?:I(?:['’]m| am) )?(?:very |so )?sorry\W{0,3}", re.IGNORECASE)
+_GOES_ON = re.compile(r"\bbut\b", re.IGNORECASE)
+_DECLINED = "a refusal is wrong where the passages do answer, which this judge cannot tell: its score means little"
 
 
 class OfflineJudge:
@@ -40,7 +46,9 @@ class OfflineJudge:
     `CARD.md` beside this module says how good it is, and where not.
 
     The score of a response is that of its worst sentence: the classifier judges the response whole, and the other
-    sentences stand below by as much as they lack less.
+    sentences stand below by as much as they lack less. Sentences that only say that something is not known are no
+    claims. Spans of label `unsupported` are in claims that are flagged; `not found` are words without support in claims
+    that are not, for a reader who looks closer.
 
     Args:
         model: A model that `python -m arriero.evals.judges.offline.train` wrote; None for the one that ships.
@@ -98,7 +106,7 @@ def judge_with(model: Model, items: Sequence[GroundingItem]) -> list[Judgement]:
         items: The items, some dozens.
     """
     told = [item for item in items if any(WORD.search(passage) for passage in item.context)]
-    asked = [item for item in told if WORD.search(item.response)]
+    asked = [item for item in told if WORD.search(without_citations(item.response))]
     readings = [read(item, model.weight) for item in asked]
     found = {}
     if readings:
@@ -121,31 +129,38 @@ def _without(item: GroundingItem, told: bool) -> Judgement:
 
 
 def _judgement(model: Model, item: GroundingItem, reading: Reading, score: float, known: float) -> Judgement:
-    blame = model.blame(reading.counts)
+    texts = [item.response[start:end] for start, end, _ in reading.sentences]
+    claiming = [place for place, text in enumerate(texts) if not _declines(text)]
+    blame = model.blame([reading.counts[place] for place in claiming])
     odds = np.log(max(score, 1e-9) / max(1 - score, 1e-9))
-    claims, spans = [], list[Span]()
-    for (start, end, words), counts, closest, one in zip(
-        reading.sentences, reading.counts, reading.closest, blame, strict=True
-    ):
+    claims, spans, response = [], list[Span](), without_citations(item.response)
+    for place, one in zip(claiming, blame, strict=True):
+        start, end, words = reading.sentences[place]
+        counts, closest = reading.counts[place], reading.closest[place]
         # The worst sentence has the response's score itself, not a rounded way there and back.
         below = score if one == blame.max() else round(float(1 / (1 + np.exp(blame.max() - one - odds))), 6)
         label = "unsupported" if below >= model.threshold else "not found"
-        spans += spans_of(item.response, start, end, words, closest, label)
+        spans += spans_of(response, start, end, words, closest, label)
         reasons = reasons_of(words, counts, closest, reading.context)
         verdict = verdict_of(below, model.threshold, counts, closest)
-        claims.append(Claim(item.response[start:end], verdict, min(below, score), Span(start, end, verdict), reasons))
+        claims.append(Claim(texts[place], verdict, min(below, score), Span(start, end, verdict), reasons))
     worst = sorted(claims, key=lambda claim: -claim.score)
     first = tuple(dict.fromkeys(reason for claim in worst for reason in claim.reasons))[:_REASONS]
-    caveat = "; ".join(_caveats(item, reading, known)) or None
+    caveats = [*([] if claims else [_DECLINED]), *_caveats(item, reading, known)]
     return Judgement(
         item.id,
         OfflineJudge.name,
         score,
         claims=tuple(claims),
         spans=tuple(spans),
-        reasons=first,
-        caveat=caveat,
+        reasons=first if claims else ("says that it cannot answer, and claims nothing else",),
+        caveat="; ".join(caveats) or None,
     )
+
+
+def _declines(sentence: str) -> bool:
+    """Whether a sentence only says that something is not known, or is sorry: no claim, unless it goes on with one."""
+    return _SORRY.fullmatch(sentence) is not None or (_RULE.refuses(sentence) and _GOES_ON.search(sentence) is None)
 
 
 def _caveats(item: GroundingItem, reading: Reading, known: float) -> list[str]:

@@ -53,6 +53,9 @@ DATES = frozenset(
 )
 # A word of more than 40 letters is taken in pieces: nothing here grows with what is no word.
 WORD = re.compile(r"[^\W\d_]{1,40}+(?:['’][^\W\d_]{1,40}+)?+|\d{1,40}+(?:[.,:]\d{1,40}+){0,8}+")
+CITATION = re.compile(r"\[\d{1,3}(?:[ ]?[,;–-][ ]?\d{1,3}){0,20}\]")
+"""A marker such as `[1]` or `[2, 3]`: it names a passage and claims nothing."""
+
 _POSTINGS = 64
 _SUFFIXES = [  # longer ones before their own endings
     ending.split("=")
@@ -141,13 +144,13 @@ class Words:
     """The words of a sentence.
 
     Args:
-        text: The sentence.
+        text: The sentence; markers of citations are no words of it.
 
     Attributes:
         raw: The words as they stand.
         lower: In lower case.
         stems: Their stems.
-        says: Stem of each that says something by itself, and "" for function words and negations.
+        says: Whether each says something by itself: no function word, no negation.
         content: Stems of those that do, in order.
         negated: Whether it holds a negation.
     """
@@ -155,11 +158,12 @@ class Words:
     __slots__ = ("content", "lower", "negated", "raw", "says", "stems")
 
     def __init__(self, text: str) -> None:
-        self.raw: list[str] = WORD.findall(text)
+        self.raw: list[str] = WORD.findall(without_citations(text))
         self.stems = list(map(_stem, self.raw))
         self.lower = list(map(_lowered, self.raw))
-        self.says = list(map(_said, self.raw))
-        self.content = list(filter(None, self.says))
+        said = list(map(_said, self.raw))
+        self.says = list(map(bool, said))
+        self.content = list(filter(None, said))
         self.negated = any(map(_negating, self.raw))
 
     @property
@@ -281,3 +285,8 @@ MOST_SENTENCES = 1_000
 def sentences_of(response: str) -> Sequence[tuple[int, int, Words]]:
     """The sentences of a response that hold words, with their places: the first `MOST_SENTENCES`."""
     return [(one.start, one.end, Words(one.text)) for one in claims_of(response)[:MOST_SENTENCES]]
+
+
+def without_citations(response: str) -> str:
+    """A response with spaces for its markers of citations: all else stays in its place."""
+    return CITATION.sub(lambda marker: " " * len(marker.group()), response)
