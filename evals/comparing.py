@@ -197,8 +197,8 @@ def _compared(
     refused: str | None = None
     p_value = found.p_value
     if by == "judge":
-        random = base.random_labels and candidate.random_labels
-        corrected, p_value, refused = _corrected(judged, found, base.level) if random else (None, p_value, _CHOSEN)
+        chosen = bool(labelled) and not (base.random_labels and candidate.random_labels)
+        corrected, p_value, refused = (None, p_value, _CHOSEN) if chosen else _corrected(judged, found, base.level)
     return RunComparison(
         base=base.name,
         candidate=candidate.name,
@@ -229,12 +229,16 @@ def _corrected(judged: Sequence[Pair], flags: Comparison, level: float) -> tuple
             flags.p_value,
             f"no pair has labels on both sides: label both answers of at least {LEAST_LABELS} questions",
         )
+    if rest:
+        scores, others = _scores(labelled), _scores(rest)
+    else:  # labels decide alone: scores that are there twice would pass for others'
+        scores = others = np.zeros(len(labelled))
     clustered = clusters_of([_document(one) for one in judged]) is not None
     try:
         found, p_value = prediction_powered_difference(
             np.array([_label(one.candidate) - _label(one.base) for one in labelled]),
-            _scores(labelled),
-            _scores(rest) if rest else _scores(labelled),
+            scores,
+            others,
             clusters=[_document(one) for one in labelled] if clustered else None,
             unlabelled_clusters=[_document(one) for one in rest or labelled] if clustered else None,
             level=level,

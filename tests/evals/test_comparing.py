@@ -84,6 +84,19 @@ def test_labels_that_are_no_random_sample_correct_no_difference() -> None:
     (found,) = compare_runs(base, [other])
     assert found.corrected is None
     assert "no random sample" in (found.refused or "")
+    nothing = run("a", list(before), flags=list(flagged), labelled=0, random_labels=False)
+    (found,) = compare_runs(nothing, [other])
+    assert "no pair has labels on both sides" in (found.refused or "")
+
+
+def test_a_judge_adds_nothing_where_all_pairs_have_labels() -> None:
+    before, after, *_ = systems()
+    base, other = run("a", list(before)), run("b", list(after))
+    (by_labels,), (by_judge,) = compare_runs(base, [other]), compare_runs(base, [other], by="judge")
+    assert by_labels.corrected is not None
+    assert by_judge.corrected is not None
+    assert by_judge.corrected.value == by_labels.corrected.value
+    assert by_judge.corrected.width == pytest.approx(by_labels.corrected.width, rel=0.02)
 
 
 def test_a_judge_is_held_fixed() -> None:
