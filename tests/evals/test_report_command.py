@@ -32,7 +32,7 @@ def report(*arguments: object) -> tuple[int, str, str]:
 def answers(tmp_path: Path) -> Path:
     """A file of answers, labelled by those who published them."""
     path = tmp_path / "answers.jsonl"
-    write_items(path, items_of("mtrag_human")[:80])
+    write_items(path, items_of("begin")[:80])
     return path
 
 
@@ -46,7 +46,7 @@ def unlabelled(tmp_path: Path) -> Path:
 
 def _lines(folder: Path) -> list[str]:
     whole = folder / "whole.jsonl"
-    write_items(whole, items_of("mtrag_human")[:80])
+    write_items(whole, items_of("begin")[:80])
     return whole.read_text("utf-8").splitlines()
 
 
@@ -148,6 +148,20 @@ def test_misuse_is_said_before_anything_is_judged(answers: Path, options: tuple[
     code, out, err = report(answers, *options)
     assert (code, out) == (2, "")
     assert why in err
+
+
+@pytest.mark.parametrize("wanted", [["--fail-above", "0.1"], ["--json"], ["--html", "report.html"]])
+def test_a_run_that_nobody_judges_holds_no_limit_and_has_no_report(wanted: list[str]) -> None:
+    done = CliRunner().invoke(app, ["eval", "run", "--limit", "1", "--judge", "none", *wanted])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "without a judge" in done.stderr
+
+
+def test_standard_output_is_json_alone_where_a_limit_fails(unlabelled: Path, tmp_path: Path) -> None:
+    code, out, err = report(unlabelled, "--json", "--html", tmp_path / "report.html", "--fail-above", 0.5)
+    assert code == 1
+    assert from_json(out).answers.corrected is None
+    assert "no corrected rate" in err
 
 
 def test_a_file_that_holds_no_answers_is_one_line_of_error(tmp_path: Path) -> None:
