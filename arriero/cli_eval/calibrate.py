@@ -57,11 +57,10 @@ def calibrate(
         _label(found, plan, annotator, port=port, no_open=no_open)
         found = read_subject(subject)
     calibrated = calibrate_judge(found, judging)
-    fitted = None if fit is None else fit_scores(found, judging)
-    if fit is not None and fitted is not None:
-        fitted.save(fit)
-        typer.echo(f"{one_line(str(fit))} makes the judge's scores probabilities: --calibration reads it", err=True)
     _print_json(calibrated) if as_json else _print(calibrated)
+    if fit is not None:
+        fit_scores(found, judging).save(fit)
+        typer.echo(f"{one_line(str(fit))} makes the judge's scores probabilities: --calibration reads it", err=True)
     if calibrated.rate.refused is not None:
         raise typer.Exit(1)
 

@@ -322,6 +322,13 @@ def test_judgements_that_are_there_are_taken_whoever_made_them(truths: Path) -> 
     assert found["rate"]["quality"]["sensitivity"]["value"] == 1.0
 
 
+def test_where_scores_cannot_be_fitted_the_rate_is_said_nevertheless(truths: Path, tmp_path: Path) -> None:
+    fitted = tmp_path / "fitted.json"
+    code, out, told = arriero("calibrate", truths, "--no-page", "--labels", 12, "--json", "--fit", fitted)
+    assert (code, "CalibrationRefused" in told, fitted.exists()) == (1, True, False)
+    assert json.loads(out)["rate"]["labelled"] == 12
+
+
 def test_a_calibrated_judge_is_not_fitted_again(truths: Path, tmp_path: Path) -> None:
     fitted = tmp_path / "fitted.json"
     assert arriero("calibrate", truths, "--labels", 60, "--fit", fitted)[0] == 0
