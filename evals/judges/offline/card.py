@@ -160,6 +160,10 @@ words that stand in four documents or more; no text.
 * Words, not meaning. A paraphrase looks worse than it is. A fact changed by one common word ("only", "increased")
   looks fine: summedits is made of such changes, and the judge has little more than the wording of its editor to go by.
 * What is claimed on the strength of two far passages, of common knowledge or of the question looks unsupported.
+* One changed number in a sentence that is copied otherwise is named as a reason and need not lift the score over the
+  threshold: of 27 such training responses that stand below it, people held six hallucinated.
+* A refusal claims nothing, and is wrong where the passages do answer: the three in the training data of mtrag_human
+  were all held unfaithful by people. So it keeps the score of its words, with a caveat, and has no claims.
 * English. Other languages, and scripts without spaces, get a caveat, not a useful score.
 * Most training responses are shorter than 800 characters.
 * It does not know whether passages are true.
