@@ -10,7 +10,8 @@ JudgeName = Annotated[
     typer.Option(
         "--judge",
         metavar="NAME[:MODEL]",
-        help="offline; llama[:FOLDER] or llama:URL[#MODEL]; hhem, minicheck, lettucedetect, nli, each with [:MODEL];"
+        help="offline; offline+embeddings; llama[:FOLDER] or llama:URL[#MODEL]; hhem, minicheck, lettucedetect, nli,"
+        " each with [:MODEL];"
         " none to judge nothing, where that makes sense.",
     ),
 ]

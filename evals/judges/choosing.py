@@ -7,8 +7,8 @@ from pathlib import Path
 from arriero.evals.errors import EvalError
 from arriero.evals.judgement import Judge
 
-JUDGES = ("offline", "llama", "hhem", "minicheck", "lettucedetect", "nli")
-"""Names that `opened_judge` takes, `offline` alone or any other followed by a colon and a model."""
+JUDGES = ("offline", "offline+embeddings", "llama", "hhem", "minicheck", "lettucedetect", "nli")
+"""Names that `opened_judge` takes, those of `offline` alone or any other followed by a colon and a model."""
 
 
 def check_judge(name: str) -> str:
@@ -34,8 +34,9 @@ def check_judge(name: str) -> str:
         )
     if kind not in JUDGES:
         raise EvalError(f"there is no judge {kind!r}: use one of {', '.join(JUDGES)}")
-    if colon and (kind == "offline" or not model):
-        raise EvalError(f"the judge {name!r} names no model: write {kind}" + ("" if kind == "offline" else ":MODEL"))
+    alone = kind.startswith("offline")
+    if colon and (alone or not model):
+        raise EvalError(f"the judge {name!r} names no model: write {kind}" + ("" if alone else ":MODEL"))
     return kind
 
 
@@ -56,10 +57,10 @@ def judge_named(name: str) -> Judge:
         'offline'
     """
     kind, model = check_judge(name), name.partition(":")[2]
-    if kind == "offline":
+    if kind.startswith("offline"):
         from arriero.evals.judges.offline import OfflineJudge
 
-        return OfflineJudge()
+        return OfflineJudge(embeddings=kind != "offline")
     if kind == "llama":
         raise EvalError("the judge 'llama' needs an engine: open it with opened_judge, or make a LlamaJudge")
     from arriero.evals.judges import transformers as published
@@ -80,9 +81,9 @@ async def opened_judge(
     """A judge by its name, with the engine that it needs, which is closed in the end.
 
     Args:
-        name: `offline`; `llama`, the bundled model, or `llama:` with a model's folder, or with the address of a vLLM
-            server and after `#` the name of a served model; `hhem`, `minicheck`, `lettucedetect` or `nli`, each alone
-            or with `:` and a model's name or folder.
+        name: `offline`, or `offline+embeddings` (extra `rag`); `llama`, the bundled model, or `llama:` with a model's
+            folder, or with the address of a vLLM server and after `#` the name of a served model; `hhem`, `minicheck`,
+            `lettucedetect` or `nli`, each alone or with `:` and a model's name or folder.
         api_key: Key of the server.
         calibration: File that makes its scores probabilities.
 

@@ -167,8 +167,6 @@ words that stand in four documents or more; no text.
 * English. Other languages, and scripts without spaces, get a caveat, not a useful score.
 * Most training responses are shorter than 800 characters.
 * It does not know whether passages are true.
-* Lexical only: there is no variant with embeddings. In experiments they helped where evidence is worded freely
-  (factcheck_gpt), at a hundredth of the speed.
 
 ## To train it again
 

@@ -3,23 +3,30 @@
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import anyio.to_thread
 import numpy as np
 
+from arriero.evals.errors import EvalError
 from arriero.evals.items import GroundingItem, Span
 from arriero.evals.judgement import Claim, Judgement
+from arriero.evals.judges.offline.embeddings import Embedder, MiniLM
 from arriero.evals.judges.offline.features import Reading, read
 from arriero.evals.judges.offline.findings import reasons_of, spans_of, verdict_of
 from arriero.evals.judges.offline.model import SHIPPED, Model, load
+from arriero.evals.judges.offline.stage import SHIPPED_STAGE, Deeper, load_stage
 from arriero.evals.judges.offline.words import MOST_SENTENCES, WORD, without_citations
 from arriero.evals.measures.language import language
 from arriero.evals.systems.refusal import RefusalRule
 
 VERSION = 1
 """Counted up when the same model comes to mean other scores."""
+
+DEEPER = "offline+embeddings"
+"""Name of the judge that weighs embeddings too."""
 
 LONGEST = 20_000
 """Characters of a response beyond which it is unlike all that the judge was trained on."""
@@ -52,9 +59,11 @@ class OfflineJudge:
 
     Args:
         model: A model that `python -m arriero.evals.judges.offline.train` wrote; None for the one that ships.
+        embeddings: True to weigh what MiniLM (extra `rag`) says of the meaning too, at a small part of the speed; an
+            embedder to use that one. The scores are fitted to MiniLM. Spans and reasons stay those of the counts.
 
     Raises:
-        EvalError: The model cannot be read.
+        EvalError: The model cannot be read, or the extra is not installed.
 
     Example:
         >>> import anyio
@@ -68,19 +77,29 @@ class OfflineJudge:
 
     name = "offline"
 
-    def __init__(self, *, model: Path | None = None) -> None:
+    def __init__(self, *, model: Path | None = None, embeddings: bool | Embedder = False) -> None:
         self._path = model or SHIPPED
         self._model = load(self._path)
+        self._deeper: Deeper | None = None
+        if embeddings:
+            stage = load_stage()
+            if stage.kinds != self._model.kinds:
+                raise EvalError(f"{self._path} knows other kinds of text than {SHIPPED_STAGE}: train both again")
+            self._deeper = Deeper(stage, MiniLM() if embeddings is True else embeddings)
+            self.name = DEEPER
 
     @property
     def threshold(self) -> float:
         """Score from which an item is flagged: where the mean balanced accuracy over the training sets is highest."""
-        return self._model.threshold
+        return self._deeper.stage.threshold if self._deeper else self._model.threshold
 
     @property
     def fingerprint(self) -> Mapping[str, object]:
-        """Name, version and digest of the classifier."""
-        return {"name": self.name, "version": VERSION, "file": self._path.name, "revision": _digest(self._path)}
+        """Name, version and digest of the classifier; with embeddings, of the second stage and its embedder too."""
+        first = {"name": self.name, "version": VERSION, "file": self._path.name, "revision": _digest(self._path)}
+        if self._deeper is None:
+            return first
+        return first | {"stage": _digest(SHIPPED_STAGE), "embedder": self._deeper.embedder.name}
 
     async def judge(self, items: Sequence[GroundingItem]) -> list[Judgement]:
         """Judge items, in a thread: counting is work for the processor.
@@ -94,28 +113,33 @@ class OfflineJudge:
         """
         said: list[Judgement] = []
         for start in range(0, len(items), _BATCH):  # what was counted of a batch is let go before the next
-            said += await anyio.to_thread.run_sync(judge_with, self._model, items[start : start + _BATCH])
+            said += await anyio.to_thread.run_sync(judge_with, self._model, items[start : start + _BATCH], self._deeper)
         return said
 
 
-def judge_with(model: Model, items: Sequence[GroundingItem]) -> list[Judgement]:
+def judge_with(model: Model, items: Sequence[GroundingItem], deeper: Deeper | None = None) -> list[Judgement]:
     """Judge items with a model; what all of them counted is held at once.
 
     Args:
         model: The model.
         items: The items, some dozens.
+        deeper: What weighs embeddings too.
     """
+    if deeper:
+        model = replace(model, threshold=deeper.stage.threshold)
     told = [item for item in items if any(WORD.search(passage) for passage in item.context)]
     asked = [item for item in told if WORD.search(without_citations(item.response))]
     readings = [read(item, model.weight) for item in asked]
     found = {}
     if readings:
         scores, kinds = model.scores(readings)
+        scores = deeper.scores(model, asked, readings) if deeper else scores
         # By object, not by id: ids are unique in a file, not in what a caller puts together.
         for item, reading, score, kind in zip(asked, readings, scores, kinds.sum(axis=1), strict=True):
             found[id(item)] = _judgement(model, item, reading, round(float(score), 6), float(kind))
     able = {id(item) for item in told}
-    return [found.get(id(item)) or _without(item, id(item) in able) for item in items]
+    said = [found.get(id(item)) or _without(item, id(item) in able) for item in items]
+    return [replace(one, judge=DEEPER) for one in said] if deeper else said
 
 
 def _without(item: GroundingItem, told: bool) -> Judgement:

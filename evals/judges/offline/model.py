@@ -127,17 +127,24 @@ class Model:
 
     def scores(self, readings: Sequence[Reading]) -> tuple[Floats, Floats]:
         """Probability of a hallucination, and of each kind of text, for each item; items do not sway one another."""
-        rows = np.array([reading.features for reading in readings], dtype=np.float64)
-        kinds = self.gate.kinds(rows)
-        general = self.general.log_odds(rows)
-        scores = (1 - kinds.sum(axis=1)) * _probability(general * self.calibration[-1, 0] + self.calibration[-1, 1])
-        told = np.array([self._told(reading) for reading in readings])
-        for number, expert in enumerate(self.experts):
-            log_odds = expert.log_odds(rows) + told[:, number] + self.general_share[number] * general
-            slope, intercept = self.calibration[number]
-            scores = scores + kinds[:, number] * _probability(log_odds * slope + intercept)
+        kinds, log_odds = self.log_odds(readings)
+        shares = np.concatenate([kinds, 1 - kinds.sum(axis=1, keepdims=True)], axis=1)
+        scores = np.zeros(len(kinds))
+        for number, (slope, intercept) in enumerate(self.calibration):
+            scores = scores + shares[:, number] * _probability(log_odds[:, number] * slope + intercept)
         scores = np.clip(scores, 1e-9, 1 - 1e-9)
         return _probability(np.log(scores / (1 - scores)) * self.final[0] + self.final[1]), kinds
+
+    def log_odds(self, readings: Sequence[Reading]) -> tuple[Floats, Floats]:
+        """Probability of each kind of text, and log-odds by the model of each kind and, last, by the general one."""
+        rows = np.array([reading.features for reading in readings], dtype=np.float64)
+        general = self.general.log_odds(rows)
+        told = np.array([self._told(reading) for reading in readings])
+        by_kind = [
+            expert.log_odds(rows) + told[:, number] + self.general_share[number] * general
+            for number, expert in enumerate(self.experts)
+        ]
+        return self.gate.kinds(rows), np.stack([*by_kind, general], axis=1)
 
     def blame(self, counts: Sequence[Counts]) -> Floats:
         """Log-odds of sentences, each as if it were the whole response. They rank; they are not calibrated."""
