@@ -27,7 +27,7 @@ def test_the_bundled_model_in_bf16_int8_and_int4_is_compared_in_all_and_undecide
     tmp_path: Path,
 ) -> None:
     page = tmp_path / "page.html"
-    options = ("--limit", 2, "--references", 2, "--repeats", 1, "--max-tokens", 24)
+    options = ("--limit", 2, "--references", 2, "--repeats", 1, "--max-tokens", 12)
     done = run(*options, "--out", tmp_path / "run", "--html", page, "--json")
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
