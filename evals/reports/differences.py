@@ -50,6 +50,8 @@ def verdict(found: RunComparison) -> Verdict:
     estimate, margin = decisive(found), 100 * found.found.margin
     conclusion = _WORDS[found.conclusion].format(base=found.base, candidate=found.candidate, margin=f"{margin:g}")
     flags = found.corrected is None
+    if flags:
+        conclusion = f"By the judge's flags alone: {conclusion}"
     what = "are flagged by the judge" if flags else "hallucinate"
     more, than = _more(estimate.value)
     sentence = (
