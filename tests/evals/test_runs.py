@@ -46,7 +46,7 @@ def made(path: Path, *answers: Answer, count: int = 2, repeats: int = 1) -> RunF
     return run
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.builds(Answer, TEXT, TEXT, passages=st.tuples(st.builds(Passage, TEXT, TEXT)), error=TEXT)))
 def test_lines_give_back_what_was_appended(tmp_path_factory: pytest.TempPathFactory, answers: list[Answer]) -> None:
     lines = Lines(tmp_path_factory.mktemp("lines") / "answers.jsonl", Answer)
@@ -56,7 +56,7 @@ def test_lines_give_back_what_was_appended(tmp_path_factory: pytest.TempPathFact
     assert lines.read() == answers
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 200))
 def test_a_file_that_was_cut_anywhere_keeps_its_whole_lines_and_goes_on(
     tmp_path_factory: pytest.TempPathFactory, cut: int
