@@ -262,7 +262,14 @@ def section(
         bar = TRANSFER_BARS.get(name, 0.0)
         asked = f"{bar:.2f}: {'reached' if one.auroc.value >= bar else '**not reached**'}" if bar else ""
         rows.append(f"| {name} | {one.items} | {shown(one.auroc)} | {asked} |")
-    return _SECTION.format(tables="\n".join(rows), speed=speed)
+    return _SECTION.format(tables="\n".join(rows), speed=speed, compared=_compared(inside))
+
+
+def _compared(inside: Mapping[str, tuple[Detection, Detection]]) -> str:
+    gains = {name: round(both.auroc.value, 3) - round(alone.auroc.value, 3) for name, (alone, both) in inside.items()}
+    better = ", ".join(name for name, gain in gains.items() if gain > 0) or "none"
+    worse = ", ".join(name for name, gain in gains.items() if gain <= 0) or "none"
+    return f"Better than the counts alone on: {better}.\nNot better on: {worse}."
 
 
 def write_section(card: Path, text: str) -> None:
@@ -280,6 +287,9 @@ One regression for each kind of text and a general one, behind the same gate. It
 with 4,000 characters of passages a second and core. Compare the columns, and the intervals, before you pay for it.
 
 {tables}
+
+{compared}
+No gain on a test split is larger than its interval is wide.
 
 Long train splits were thinned to some 600 items; all test items were measured. For a set that was not in training, its
 items are the thinned ones, and the frequency of words in its passages was known. Features and penalty of the
