@@ -296,7 +296,7 @@ items are the thinned ones, and the frequency of words in its passages was known
 regressions for kinds were chosen by cross-validation within the train splits of factcheck_gpt (AUROC .741; .736 by the
 counts alone, without single words), mtrag_human (.947; .948) and summedits (.705; .698); the test splits were measured
 afterwards. Token vectors of other layers, products of sentence vectors and a classifier of single passages, trained on
-what people said of each, gave no more.
+what people said of each, gave no more. Of factcheck_gpt, single features were looked at over both splits beforehand.
 
     pip install 'arriero[evals,rag]' scikit-learn
     python -m arriero.evals.judges.offline.train_embeddings --data tests/data/grounding
