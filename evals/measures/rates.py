@@ -90,9 +90,9 @@ def rate(rows: Sequence[Row], *, random_labels: bool = True, level: float = 0.95
         alone = share([row.label for row in labelled], [row.document for row in labelled], level=level)
         quality = _quality(labelled, level)
     if failed and labelled and not random_labels and len(labelled) == len(judged):
-        corrected, correction, refused = None, None, _chosen(len(labelled), len(rows))
-    else:
-        corrected, correction, refused = _corrected(judged, labelled, alone, quality, random_labels, level)
+        unfit = _chosen(len(labelled), len(rows))
+        return Rate(None, None, unfit, flagged, alone, quality, len(judged), len(labelled), failed)
+    corrected, correction, refused = _corrected(judged, labelled, alone, quality, random_labels, level)
     return Rate(corrected, correction, refused, flagged, alone, quality, len(judged), len(labelled), failed)
 
 
