@@ -172,6 +172,8 @@ words that stand in four documents or more; no text.
 
     pip install 'arriero[evals]' scikit-learn
     python -m arriero.evals.judges.offline.train --data tests/data/grounding
+    python -m arriero.evals.judges.offline.train_embeddings --data tests/data/grounding
 
-Some minutes on one core; the same model for the same data and versions.
+Some minutes on one core, and some twenty for the second; the same models for the same data and versions. The first
+writes this card anew, and the second its last part.
 """
