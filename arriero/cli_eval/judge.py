@@ -145,6 +145,7 @@ class Summary:
         caveats: How many items have each caveat.
         sets: How well scores fit labels, for each set of items that is labelled; "" for items of no named set.
         unmeasured: Why a set with labels has no measures.
+        own: The model that judges its own answers; None where none is known to.
     """
 
     judge: str
@@ -155,11 +156,13 @@ class Summary:
     caveats: Mapping[str, int]
     sets: "Mapping[str, Detection]"
     unmeasured: Mapping[str, str]
+    own: str | None = None
 
     @classmethod
     def of(cls, subject: "Subject", judge: "Judge", said: "Mapping[str, Judgement]") -> "Summary":
         """Sum up."""
         from arriero.evals.errors import EvalError
+        from arriero.evals.judges.same_model import same_model
         from arriero.evals.measures.detection import detection
 
         scores = {id_: one.score for id_, one in said.items() if one.score is not None}
@@ -179,6 +182,7 @@ class Summary:
             Counter(one.caveat for one in said.values() if one.caveat),
             sets,
             unmeasured,
+            same_model(judge.fingerprint, subject.system, subject.items),
         )
 
     def values(self) -> dict[str, Any]:
@@ -193,6 +197,7 @@ class Summary:
             "caveats": dict(self.caveats),
             "sets": {name: asdict(one) for name, one in self.sets.items()},
             "unmeasured": dict(self.unmeasured),
+            "judges_its_own_answers": self.own,
         }
 
     def lines(self) -> Iterator[str]:
@@ -201,6 +206,8 @@ class Summary:
             f"{one_line(self.judge)}: {self.judged} items judged, {self.failed} failed; {self.flagged} flagged by the"
             f" judge (score {self.threshold:.2f} or more), which is no rate of hallucination"
         )
+        if self.own is not None:
+            yield (f"  the judge is the model that it judges ({one_line(self.own)}): models spare their own answers")
         for caveat, count in sorted(self.caveats.items(), key=lambda one: -one[1])[:5]:
             yield f"  {count} items: {one_line(caveat)}"
         for name, one in self.sets.items():

@@ -220,6 +220,27 @@ async def test_whole_passages_are_left_out_until_the_prompt_fits_exactly() -> No
     assert longest <= 3000 - ROOM < more
 
 
+async def test_a_claim_that_has_no_room_by_itself_fails_its_item() -> None:
+    items = [GroundingItem("a", PASSAGES, "mule " * 1000 + "."), GroundingItem("b", (), "mule " * 1000 + ".")]
+    async with scripted(context_length=2000) as stack:
+        for decompose in ("sentences", "model"):
+            found = await LlamaJudge(stack, decompose=decompose).judge(items)
+            assert all("a claim takes" in (one.failed or "") for one in found)
+        assert stack.engine.requests == []
+
+
+@pytest.mark.parametrize("decompose", ["sentences", "model"])
+async def test_halves_of_characters_and_control_characters_are_judged(decompose: Any) -> None:
+    items = [GroundingItem("a", ("mule\ud800\0",), "Mules\udfff fly\0.", question="\udc00?"), ITEM]
+    listed = when("List the statements", '["Mules\\ud800 fly", "x"]', times=1)
+    script = [listed, when("List the statements", '["Mules fly"]'), when("Statement:", says(0.1))]
+    async with scripted(*script) as stack:
+        found = await LlamaJudge(stack, decompose=decompose, concurrency=1).judge(items)
+    assert [one.failed for one in found] == [None, None]
+    assert found[0].claims[0].text == "Mules\ufffd fly\0."
+    assert found[0].spans[0].end == len(items[0].response)
+
+
 async def test_an_item_whose_first_passage_does_not_fit_fails() -> None:
     item = GroundingItem("a", ("mule " * 1000,), "Mules fly.")
     async with scripted(says(0.9), context_length=2000) as stack:
@@ -274,6 +295,58 @@ async def test_an_engine_that_is_never_reached_is_no_judgement() -> None:
         with pytest.raises(EngineUnavailable, match="nothing answers"):
             await LlamaJudge(stack, decompose="sentences", concurrency=1).judge([ITEM, ITEM, ITEM])
         assert len(stack.engine.requests) < 3
+
+
+async def test_items_that_were_given_up_are_not_lost_when_others_are_answered_meanwhile() -> None:
+    asked, given_up, answered = anyio.Event(), anyio.Event(), anyio.Event()
+
+    async def stay() -> None:
+        asked.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                given_up.set()
+                await answered.wait()
+
+    fault = EngineUnavailable("nothing answers")
+    script = [
+        when("sing", Say("supported", before=stay)),
+        when("bark", Say("", before=asked.wait, fault=fault)),
+        when("fly", says(0.9)),
+    ]
+    items = [GroundingItem(verb, PASSAGES, f"Mules {verb}.") for verb in ("sing", "bark", "fly")]
+    async with scripted(*script) as stack:
+        judge = LlamaJudge(stack, decompose="sentences")
+
+        async def refused() -> None:
+            with pytest.raises(EngineUnavailable, match="nothing answers"):
+                await judge.judge(items[:2])
+
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(refused)
+                await given_up.wait()
+                (found,) = await judge.judge(items[2:])
+                answered.set()
+    assert found.failed is None
+
+
+async def test_a_cancelled_judge_leaves_no_request_behind() -> None:
+    asked = anyio.Event()
+
+    async def stay() -> None:
+        asked.set()
+        await anyio.sleep_forever()
+
+    async with scripted(when("Statement:", Say("supported", before=stay))) as stack:
+        judge = LlamaJudge(stack, decompose="sentences")
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(judge.judge, [ITEM] * 5)
+                await asked.wait()
+                tasks.cancel_scope.cancel()
+        assert stack.engine.running == 0
 
 
 async def test_an_engine_that_goes_away_fails_the_rest_and_then_everything() -> None:

@@ -11,6 +11,7 @@ from arriero.evals.judgement import Claim, Judgement
 from arriero.evals.judges.llama import prompts
 from arriero.evals.judges.llama.claims import EMPTY, Claims, Found, by_model, by_sentence
 from arriero.evals.judges.llama.verdicts import ROOM, Verdict, ask
+from arriero.evals.judges.readable import readable
 from arriero.prompts.errors import ArrieroError
 from arriero.stack.engine import takes_grammars
 from arriero.stack.engines.local import TransformersEngine
@@ -184,7 +185,7 @@ class LlamaJudge:
 
         async def one(at: int) -> None:
             try:
-                found[at] = await self._judged(items[at], limit)
+                found[at] = await self._judged(readable(items[at]), limit)
             except EngineUnavailable as error:
                 failures.append(error)
                 found[at] = _failed(items[at], error)
@@ -196,7 +197,8 @@ class LlamaJudge:
         async with anyio.create_task_group() as tasks:
             for at in range(len(items)):
                 tasks.start_soon(one, at)
-        if failures and (not self._reached or len(failures) == len(items)):
+        # some are without judgement where another was answered in the moment in which all were given up
+        if failures and (not self._reached or None in found or len(failures) == len(items)):
             raise failures[0]
         return [one for one in found if one is not None]
 

@@ -21,7 +21,7 @@ OPTIONS = RenderOptions(date_string="26 Jul 2024", repair=True)
 
 
 class PassageTooLong(EvalError):
-    """Not even one whole passage of an item has room in the judging model's context."""
+    """Not even one whole passage of an item, or a claim by itself, has room in the judging model's context."""
 
 
 @cache
@@ -99,6 +99,11 @@ def fitted(model: Model, item: GroundingItem, claims: Sequence[str], room: int) 
         if max(map(len, prompts)) <= most:
             return prompts, shown
         shown -= 1  # pieces are encoded together, so another claim may take a token more than the longest
+    if length(0) > most:
+        raise PassageTooLong(
+            f"a claim takes {length(0)} tokens with the question and without any passage, and the judge's context has"
+            f" room for {most}: use a judge with a longer context"
+        )
     raise PassageTooLong(
         f"the prompt with one of {len(item.context)} passages takes {length(least)} tokens, and the judge's context has"
         f" room for {most}: split passages, or use a judge with a longer context"
