@@ -129,7 +129,7 @@ async def test_what_cannot_be_judged_is_said(make: Make) -> None:
     items = [
         GroundingItem("empty", ("mule hay.",), "  "),
         GroundingItem("bare", (), "mule."),
-        GroundingItem("long", ("mule hay.",), " ".join(["mule"] * 5000) + "."),
+        GroundingItem("long", ("mule hay. " * 50_000,), " ".join(["mule"] * 50_000) + "."),
         UNSEEN[0],
     ]
     empty, bare, long, fine = await make().judge(items)
@@ -151,6 +151,12 @@ async def test_special_tokens_in_texts_stay_text(make: Make) -> None:
         plain, hostile = (judge._ids(text, "hay") for text in ("mule", spelled))
     special = set(range(4)) - {judge._tokenizer.token_to_id("[UNK]"), judge._tokenizer.token_to_id("<unk>")}
     assert [id_ for id_ in hostile if id_ in special] == [id_ for id_ in plain if id_ in special]
+
+
+async def test_halves_of_characters_and_control_characters_are_judged(make: Make) -> None:
+    (found,) = await make().judge([GroundingItem("a", ("mule\ud800 \0 hay.",), "hay\udfff \0.", question="\udc00?")])
+    assert found.failed is None
+    assert found.score is not None
 
 
 async def test_fingerprints_tell_weights_and_settings_apart(make: Make, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from arriero.evals.items import GroundingItem, Span
 from arriero.evals.judgement import Claim, Judgement
 from arriero.evals.judges.claims import claims_of
 from arriero.evals.judges.llama.claims import EMPTY
+from arriero.evals.judges.readable import readable
 from arriero.evals.judges.transformers.network import (
     ModelFiles,
     ModelUnusable,
@@ -111,7 +112,7 @@ class LettuceDetectJudge:
             if not self._loaded:
                 await anyio.to_thread.run_sync(self._load)
                 self._loaded = True
-            work = await anyio.to_thread.run_sync(lambda: [self._parts(item) for item in items])
+            work = [await anyio.to_thread.run_sync(self._parts, readable(item)) for item in items]
             parts = [part for one in work for part in self._readable(one)]
             scores: dict[int, list[float]] = {}
             for batch in batches([len(part.ids) for part in parts], _TOKENS_AT_ONCE):
@@ -134,6 +135,9 @@ class LettuceDetectJudge:
     def _parts(self, item: GroundingItem) -> list[_Part]:
         if not item.response.strip():
             return []
+        bare = self._part(item, ())
+        if len(bare.ids) > self._max_tokens:  # every word of the passages would be tried beside it
+            return [bare]
 
         def fits(passages: Sequence[str]) -> bool:
             return len(self._part(item, passages).ids) <= self._max_tokens

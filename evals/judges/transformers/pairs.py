@@ -12,6 +12,7 @@ from arriero.evals.errors import EvalError
 from arriero.evals.items import GroundingItem, Span
 from arriero.evals.judgement import Claim, Judgement, Support
 from arriero.evals.judges.llama.claims import EMPTY, Found, by_sentence
+from arriero.evals.judges.readable import readable
 from arriero.evals.judges.transformers.network import ModelFiles, batches
 from arriero.evals.judges.transformers.premises import premises
 
@@ -111,7 +112,7 @@ class PairJudge(ABC):
             if not self._loaded:
                 await anyio.to_thread.run_sync(self._load)
                 self._loaded = True
-            work = await anyio.to_thread.run_sync(lambda: [self._prepared(item) for item in items])
+            work = [await anyio.to_thread.run_sync(self._prepared, readable(item)) for item in items]
             rows = [ids for one in work for _, ids in one.pairs]
             shares: dict[int, tuple[float, float]] = {}
             for batch in batches([len(row) for row in rows], _TOKENS_AT_ONCE):
@@ -151,6 +152,9 @@ class PairJudge(ABC):
             return _Work((), (*caveats, "the response makes no claim"))
         longest = max(claims.found, key=lambda one: len(self._ids("", one.text))).text
         room = self._max_tokens - _SLACK
+        if (least := len(self._ids("", longest))) > room:  # else every word of the passages would be tried beside it
+            failed = f"a claim takes {least} tokens by itself, the model reads {self._max_tokens}"
+            return _Work((), (), failed=f"{failed}: split the response, or use a model that reads more")
         every = premises(item.context, lambda text: len(self._ids(text, longest)) <= room) or [""]
         pairs = [(at, self._ids(one, claim.text)) for at, claim in enumerate(claims.found) for one in every]
         most = max(len(ids) for _, ids in pairs)
