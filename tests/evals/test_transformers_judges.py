@@ -4,7 +4,6 @@ import asyncio
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -285,4 +284,16 @@ def test_premises_hold_every_word_in_order_and_fit(passages: list[str], most: in
     found = premises(passages, lambda text: len(text.split()) <= most)
     assert " ".join(found).split() == " ".join(passages).split()
     assert all(len(text.split()) <= most for text in found)
-    assert all(len(one.split()) + len(other.split()[:1]) > 0 for one, other in pairwise(found))
+
+
+def test_a_passage_that_is_one_long_sentence_is_taken_apart_in_few_tries() -> None:
+    tries = 0
+
+    def fits(text: str) -> bool:
+        nonlocal tries
+        tries += 1
+        return len(text.split()) <= 500
+
+    found = premises(["mule " * 20_000], fits)
+    assert [len(text.split()) for text in found] == [500] * 40
+    assert tries < 1000

@@ -1,5 +1,6 @@
 """Passages put together, or taken apart, to what a model reads at once."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 
 from arriero.evals.judges.claims import claims_of
@@ -44,6 +45,18 @@ def _pieces(passage: str, fits: Callable[[str], bool]) -> Iterator[tuple[str, st
             yield separator, sentence.text
             separator = " "
             continue
-        for word in sentence.text.split():
-            yield separator, word
+        for run in _runs(sentence.text.split(), fits):
+            yield separator, run
             separator = " "
+
+
+def _runs(words: Sequence[str], fits: Callable[[str], bool]) -> Iterator[str]:
+    """Runs of words that fit, each found in few tries: a sentence may be a megabyte."""
+    at, most = 0, 1
+    while at < len(words):
+        while most < len(words) - at and fits(" ".join(words[at : at + most])):
+            most *= 2
+        counts = range(1, most + 1)
+        count = max(1, bisect_left(counts, True, key=lambda n: not fits(" ".join(words[at : at + n]))))
+        yield " ".join(words[at : at + count])
+        at, most = at + count, count + 1
