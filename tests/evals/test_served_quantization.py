@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import VLLMServer
 from typer.testing import CliRunner
 
 from arriero.cli import app
@@ -19,9 +18,7 @@ def told(command: str, *options: object) -> Any:
     return json.loads(done.stdout)
 
 
-def test_a_served_model_is_the_one_that_runs_here_in_the_same_precision(
-    vllm_server: VLLMServer, tmp_path: Path
-) -> None:
+def test_a_served_model_is_the_one_that_runs_here_in_the_same_precision(vllm_server: Any, tmp_path: Path) -> None:
     options = ("--limit", 2, "--references", 2, "--repeats", 1, "--max-tokens", 12, "--out", tmp_path / "run")
     found = told(
         "quantization", "--base", f"{vllm_server.url}#arriero-demo", "--variants", "local:arriero-demo@fp32", *options
@@ -37,7 +34,7 @@ def test_a_served_model_is_the_one_that_runs_here_in_the_same_precision(
     assert local["outcomes"] == served["outcomes"]
 
 
-def test_a_served_model_calls_the_tools_that_it_calls_here(vllm_server: VLLMServer) -> None:
+def test_a_served_model_calls_the_tools_that_it_calls_here(vllm_server: Any) -> None:
     served, local = (
         told("toolcalls", "--limit", 4, "--grammar", "on", *where)["variants"][0]
         for where in (("--url", vllm_server.url), ())
