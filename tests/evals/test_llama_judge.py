@@ -293,8 +293,8 @@ async def test_an_engine_that_is_never_reached_is_no_judgement() -> None:
     down = Say("", fault=EngineUnavailable("nothing answers"))
     async with scripted(when("Statement:", down)) as stack:
         with pytest.raises(EngineUnavailable, match="nothing answers"):
-            await LlamaJudge(stack, decompose="sentences", concurrency=1).judge([ITEM, ITEM, ITEM])
-        assert len(stack.engine.requests) < 3
+            await LlamaJudge(stack, decompose="sentences", concurrency=1).judge([ITEM] * 20)
+        assert len(stack.engine.requests) < 10  # some are on their way while all are given up
 
 
 async def test_items_that_were_given_up_are_not_lost_when_others_are_answered_meanwhile() -> None:

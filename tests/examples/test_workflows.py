@@ -97,7 +97,7 @@ def test_the_demo_shows_every_step_and_ends_with_an_evaluation(tmp_path: Path, m
     assert f"{len(WORKFLOWS)} of {len(WORKFLOWS)} workflows" in done.output
     for label in ("prompt", "model", "call", "result", "verdict", "answer", "done"):
         assert f"\n  {label} " in done.output
-    assert "answers hallucinate" in done.output
+    assert "Of 100 answers about 60 hallucinate" in done.output
     assert done.output.endswith("The report: arriero-evaluation.html\n")
     assert (tmp_path / "arriero-evaluation.html").stat().st_size > 10_000
 
