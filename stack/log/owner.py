@@ -40,14 +40,17 @@ def lives(owner: str) -> bool | None:
     _, pid, started, machine = owner.split(":")[:4]
     if not machine or machine != _machine():
         return None
-    return _started(int(pid)) == started
+    try:
+        return _started(int(pid)) == started
+    except OSError:  # no file can be opened just now: that says nothing of the other process
+        return None
 
 
 def _started(pid: int) -> str | None:
-    """Start of a process, in clock ticks since boot; None if it does not live."""
+    """Start of a process, in clock ticks since boot; None if it does not live, or there is no `/proc`."""
     try:
         stat = (_PROC / str(pid) / "stat").read_text()
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         return None
     fields = stat.rpartition(")")[2].split()  # the name before it may hold anything
     return None if fields[_STATE] in _DEAD else fields[_START]

@@ -253,3 +253,15 @@ async def test_a_take_that_is_cancelled_can_be_given_back(event_log: DatabaseLog
     await event_log.take("alice")
     with pytest.raises(SessionBusy):
         await event_log.take("alice")
+
+
+def test_a_process_that_can_open_no_file_takes_no_other_for_dead() -> None:
+    code = (
+        "import os, resource\n"
+        "from arriero.stack.log.owner import lives, this_process\n"
+        "mine = this_process()\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))\n"
+        "print(lives(mine))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "None\n"
